@@ -1,0 +1,49 @@
+// Logging: pino, with secrets redacted by value as well as by path.
+
+import pino from 'pino'
+
+/** What the package logs to. A pino logger fits. */
+export interface Logger {
+  debug(details: object, message: string): void
+  info(details: object, message: string): void
+  warn(details: object, message: string): void
+  error(details: object, message: string): void
+}
+
+/** Says nothing. The default of an embedded runtime: a library does not write to its host's output unasked. */
+export const silentLogger: Logger = { debug() {}, info() {}, warn() {}, error() {} }
+
+/** Secrets shorter than this are not filtered by value: they would blank ordinary words. */
+const secretLengthMin = 6
+
+/** Replaces every known secret in `text`, also in its URL-encoded form. */
+export function redact(text: string, secrets: Iterable<string>): string {
+  let result = text
+  for (const secret of secrets) {
+    if (secret.length < secretLengthMin) continue
+    result = result.replaceAll(secret, '[redacted]')
+    const encoded = encodeURIComponent(secret)
+    if (encoded !== secret) result = result.replaceAll(encoded, '[redacted]')
+  }
+  return result
+}
+
+/**
+ * A pino logger that writes JSON lines.
+ *
+ * Redaction by path alone lets secrets through in error messages and URLs, so each finished line is filtered by value.
+ *
+ * @param options.level - `debug` | `info` | `warn` | `error` | `silent`
+ * @param options.secrets - values that must never appear
+ * @param options.write - where lines go, default stderr
+ */
+export function createLogger(
+  options: { level?: string; secrets?: Iterable<string>; write?: (line: string) => void } = {},
+): Logger {
+  const secrets = [...(options.secrets ?? [])]
+  const write = options.write ?? ((line: string) => void process.stderr.write(line))
+  return pino(
+    { level: options.level ?? 'info', base: null, redact: ['*.authorization', '*.apiKey', 'apiKey'] },
+    { write: (line: string) => write(redact(line, secrets)) },
+  )
+}

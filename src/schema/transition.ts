@@ -1,0 +1,220 @@
+// The transition feed: everything that happens to a run, one small plain object a step.
+//
+// `seq` counts up within a run, from 1. `atMs` is the runtime clock's time since the run started. The memory manager
+// lives on this feed; terminals, metrics, traces and the journal get all they know from it.
+
+import type { ErrorFacts } from '../errors.ts'
+import type { DeltaChannel, FinishReason, Usage } from './chat.ts'
+
+/** States of a run, as `machines/workflow.ts` draws them. */
+export type RunState = 'pending' | 'running' | 'stopping' | 'completed' | 'failed' | 'cancelled'
+
+/** States of a stage, as `machines/stage.ts` draws them. */
+export type StageState =
+  | 'pending'
+  | 'mapping'
+  | 'building'
+  | 'queued'
+  | 'inferring'
+  | 'tooling'
+  | 'waiting'
+  | 'completed'
+  | 'failed'
+  | 'skipped'
+  | 'cancelled'
+
+interface RunTransition {
+  seq: number
+  /** Milliseconds since the run started. */
+  atMs: number
+  runId: string
+  from: RunState
+  to: RunState
+  /** Why, in words for a person. */
+  reason: string
+}
+
+interface StageTransition {
+  seq: number
+  /** Milliseconds since the run started. */
+  atMs: number
+  runId: string
+  stage: string
+  from: StageState
+  to: StageState
+  /** Why, in words for a person. */
+  reason: string
+}
+
+interface TurnTransition extends StageTransition {
+  /** Number of the turn within its stage, from 1. */
+  turn: number
+  backend: string
+  model: string
+}
+
+/** A run began. */
+export interface RunStarted extends RunTransition {
+  type: 'run.started'
+  workflow: string
+  tenant: string
+  stages: number
+}
+/** A stage or the outside asked the run to stop; siblings are being cancelled. */
+export interface RunStopping extends RunTransition {
+  type: 'run.stopping'
+  error: ErrorFacts
+}
+/** Every stage ended well. The last transition of a run. */
+export interface RunCompleted extends RunTransition {
+  type: 'run.completed'
+}
+/** The run failed or was cancelled (see `to`). The last transition of a run. */
+export interface RunFailed extends RunTransition {
+  type: 'run.failed'
+  error: ErrorFacts
+}
+
+/** A stage's dependencies are done and it began. */
+export interface StageStarted extends StageTransition {
+  type: 'stage.started'
+}
+/** A stage got its backend and model. */
+export interface StageMapped extends StageTransition {
+  type: 'stage.mapped'
+  backend: string
+  model: string
+}
+/** The prompt of a turn is ready. */
+export interface StageBuilt extends TurnTransition {
+  type: 'stage.built'
+  /** Estimated tokens of the whole prompt. */
+  promptTokens: number
+  /** Estimated tokens that are new since this run's last request on this backend. */
+  addedTokens: number
+  /** Hash of the context chain: equal hashes mean equal prompts, message by message. */
+  contextHash: string
+}
+/** A turn waits in its backend's sub-queue. */
+export interface StageQueued extends TurnTransition {
+  type: 'stage.queued'
+  requestId: string
+  stagePriority: number
+  requestPriority: number
+}
+/** A turn got a slot. */
+export interface StageGranted extends TurnTransition {
+  type: 'stage.granted'
+  requestId: string
+  queueWaitMs: number
+}
+/** A backend did not take the turn. */
+export interface StageRejected extends TurnTransition {
+  type: 'stage.rejected'
+  requestId: string
+  error: ErrorFacts
+}
+/** The first piece of an answer arrived. */
+export interface StageFirstToken extends TurnTransition {
+  type: 'stage.firstToken'
+  /** From the turn being ready to now, queue included, ms. */
+  ttftMs: number
+}
+/** A turn ended and gave its slot back. */
+export interface StageReleased extends TurnTransition {
+  type: 'stage.released'
+  requestId: string
+  outcome: 'ok' | 'failed' | 'cancelled'
+  /** From grant to release, ms. */
+  durationMs: number
+  usage: Usage
+  finishReason?: FinishReason
+  error?: ErrorFacts
+}
+/** A turn will be tried again. */
+export interface StageRetrying extends TurnTransition {
+  type: 'stage.retrying'
+  /** Number of the attempt that comes, from 2. */
+  attempt: number
+  delayMs: number
+  error: ErrorFacts
+}
+/** A tool began to run. The stage holds no slot meanwhile. */
+export interface ToolStarted extends TurnTransition {
+  type: 'tool.started'
+  callId: string
+  tool: string
+  arguments: string
+}
+/** A tool ended. A failure is answered to the model. */
+export interface ToolEnded extends TurnTransition {
+  type: 'tool.ended'
+  callId: string
+  tool: string
+  ok: boolean
+  durationMs: number
+  /** What went wrong, when not ok. */
+  message?: string
+}
+/** A stage has its result. */
+export interface StageCompleted extends StageTransition {
+  type: 'stage.completed'
+  turns: number
+}
+/** A stage failed. */
+export interface StageFailed extends StageTransition {
+  type: 'stage.failed'
+  error: ErrorFacts
+}
+/** A stage was not taken, or all it depends on was skipped. */
+export interface StageSkipped extends StageTransition {
+  type: 'stage.skipped'
+}
+/** A stage was stopped with its run. */
+export interface StageCancelled extends StageTransition {
+  type: 'stage.cancelled'
+}
+
+/** One step of a run. */
+export type Transition =
+  | RunStarted
+  | RunStopping
+  | RunCompleted
+  | RunFailed
+  | StageStarted
+  | StageMapped
+  | StageBuilt
+  | StageQueued
+  | StageGranted
+  | StageRejected
+  | StageFirstToken
+  | StageReleased
+  | StageRetrying
+  | ToolStarted
+  | ToolEnded
+  | StageCompleted
+  | StageFailed
+  | StageSkipped
+  | StageCancelled
+
+/** A piece of a model's answer as it arrives. Not a transition: it has no `seq` and may be dropped for slow observers. */
+export interface TokenEvent {
+  type: 'stage.token'
+  atMs: number
+  runId: string
+  stage: string
+  turn: number
+  channel: DeltaChannel
+  text: string
+}
+
+/** An observer fell behind: `count` token events were dropped before this point. Transitions are never dropped. */
+export interface EventsDropped {
+  type: 'events.dropped'
+  atMs: number
+  runId: string
+  count: number
+}
+
+/** What `run.events` and `runtime.events` yield. */
+export type RunEvent = Transition | TokenEvent | EventsDropped
