@@ -7,7 +7,7 @@ import type { ErrorFacts } from '../errors.ts'
 import type { DeltaChannel, FinishReason, Usage } from './chat.ts'
 
 /** States of a run, as `machines/workflow.ts` draws them. */
-export type RunState = 'pending' | 'running' | 'stopping' | 'completed' | 'failed' | 'cancelled'
+export type RunState = 'pending' | 'running' | 'failing' | 'cancelling' | 'completed' | 'failed' | 'cancelled'
 
 /** States of a stage, as `machines/stage.ts` draws them. */
 export type StageState =
@@ -16,6 +16,7 @@ export type StageState =
   | 'building'
   | 'queued'
   | 'inferring'
+  | 'validating'
   | 'tooling'
   | 'waiting'
   | 'completed'
@@ -85,22 +86,18 @@ export interface StageMapped extends StageTransition {
   backend: string
   model: string
 }
-/** The prompt of a turn is ready. */
-export interface StageBuilt extends TurnTransition {
-  type: 'stage.built'
-  /** Estimated tokens of the whole prompt. */
-  promptTokens: number
-  /** Estimated tokens that are new since this run's last request on this backend. */
-  addedTokens: number
-  /** Hash of the context chain: equal hashes mean equal prompts, message by message. */
-  contextHash: string
-}
-/** A turn waits in its backend's sub-queue. */
+/** The prompt of a turn is ready, and the turn waits in its backend's sub-queue. */
 export interface StageQueued extends TurnTransition {
   type: 'stage.queued'
   requestId: string
   stagePriority: number
   requestPriority: number
+  /** Estimated tokens of the whole prompt. */
+  promptTokens: number
+  /** Estimated tokens that are new since this run's last request on this backend and model. */
+  addedTokens: number
+  /** Hash of the context chain: equal hashes mean equal prompts, message by message. */
+  contextHash: string
 }
 /** A turn got a slot. */
 export interface StageGranted extends TurnTransition {
@@ -156,6 +153,12 @@ export interface ToolEnded extends TurnTransition {
   /** What went wrong, when not ok. */
   message?: string
 }
+/** A stage goes into another turn: tool results are there, an answer needs repair, or the final answer is due. */
+export interface StageContinued extends StageTransition {
+  type: 'stage.continued'
+  /** Number of the turn that comes. */
+  turn: number
+}
 /** A stage has its result. */
 export interface StageCompleted extends StageTransition {
   type: 'stage.completed'
@@ -183,7 +186,6 @@ export type Transition =
   | RunFailed
   | StageStarted
   | StageMapped
-  | StageBuilt
   | StageQueued
   | StageGranted
   | StageRejected
@@ -192,6 +194,7 @@ export type Transition =
   | StageRetrying
   | ToolStarted
   | ToolEnded
+  | StageContinued
   | StageCompleted
   | StageFailed
   | StageSkipped

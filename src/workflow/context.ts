@@ -1,0 +1,47 @@
+// What a stage's functions see, and the conversation it starts from.
+
+import type { Message } from '../schema/message.ts'
+import type { StageContext, StageDefinition } from './definition.ts'
+
+/**
+ * Context of a stage: the run's input, and results of its declared dependencies only. Undeclared reads give undefined
+ * for every run alike, instead of depending on which stage happened to finish first.
+ *
+ * @param resultOf - result of a completed stage by index; undefined for a skipped one
+ */
+export function stageContext(
+  stages: readonly StageDefinition[],
+  stage: StageDefinition,
+  input: unknown,
+  resultOf: (index: number) => unknown,
+): StageContext {
+  return { input, results: resultsByName(stages, stage.after, resultOf) }
+}
+
+/** Results of the given stages by name, on an object without a prototype. */
+export function resultsByName(
+  stages: readonly StageDefinition[],
+  indexes: readonly number[],
+  resultOf: (index: number) => unknown,
+): Readonly<Record<string, unknown>> {
+  const results: Record<string, unknown> = Object.create(null) as Record<string, unknown>
+  for (const index of indexes) results[stages[index]!.name] = resultOf(index)
+  return Object.freeze(results)
+}
+
+/**
+ * Conversations of several parents as one: the first whole, of each further one what goes beyond the part it shares
+ * with what is there. Messages are the same objects, so the shared prefix stays a prefix for engines and counters.
+ */
+export function joinConversations(conversations: readonly (readonly Message[])[]): readonly Message[] {
+  const [first, ...rest] = conversations
+  if (first === undefined) return []
+  if (rest.length === 0) return first
+  const joined = [...first]
+  for (const conversation of rest) {
+    let shared = 0
+    while (shared < conversation.length && conversation[shared] === joined[shared]) shared++
+    joined.push(...conversation.slice(shared))
+  }
+  return joined
+}

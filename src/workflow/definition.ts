@@ -1,0 +1,82 @@
+// A compiled workflow: what runs. Immutable and shared by all its runs.
+
+import type { StandardSchemaV1 } from '@standard-schema/spec'
+import type { StageClass } from '../ids.ts'
+import type { Mapper, StageRequirements } from '../mapping/mapper.ts'
+import type { InferenceParams, ToolSpec } from '../schema/chat.ts'
+import type { JsonSchema } from '../schema/json.ts'
+import type { Message } from '../schema/message.ts'
+import type { ToolDefinition } from './tool.ts'
+
+/** What user functions of a stage get: the run's input, and results of declared dependencies only. */
+export interface StageContext {
+  readonly input: unknown
+  /** Result by stage name. A skipped dependency's is undefined. */
+  readonly results: Readonly<Record<string, unknown>>
+}
+
+/** Where a stage runs. */
+export type StageMapping = { kind: 'explicit'; backend: string } | { kind: 'mapper'; mapper: Mapper }
+
+/** A number, or a function of the results. */
+export type Hint = number | ((context: StageContext) => number)
+
+/** What the memory manager is told about a stage's KV cache. */
+export type CacheHint = 'preserve' | 'flush' | 'auto'
+
+/** A tool, and how the model sees it. */
+export interface BoundTool {
+  readonly spec: ToolSpec
+  readonly definition: ToolDefinition
+}
+
+/** One stage, complete: no optional knob is left undecided. */
+export interface StageDefinition {
+  readonly index: number
+  readonly name: string
+  readonly stageClass: StageClass
+  /** Indexes of the stages it waits for. */
+  readonly after: readonly number[]
+  /** Indexes of the stages that wait for it. */
+  readonly dependents: readonly number[]
+  readonly mapping: StageMapping
+  readonly requirements: StageRequirements
+  readonly params: InferenceParams
+  readonly tools: ReadonlyMap<string, BoundTool>
+  /** The tools as the model sees them; undefined without tools. */
+  readonly toolSpecs: readonly ToolSpec[] | undefined
+  readonly output: { readonly schema: StandardSchemaV1; readonly jsonSchema: JsonSchema } | undefined
+  /** Returns text (one user message) or messages. */
+  readonly prompt: (context: StageContext) => string | readonly Message[]
+  /** `append`: the conversations of the parents come first; `results`: only what `prompt` returns. */
+  readonly context: 'results' | 'append'
+  /** True if some dependent appends this stage's conversation, so that it must be kept. */
+  readonly keepsConversation: boolean
+  readonly stagePriority: Hint
+  readonly requestPriority: Hint
+  readonly cache: CacheHint
+  /** Not taken: the stage is skipped. */
+  readonly when: ((context: StageContext) => boolean) | undefined
+  readonly turnsMax: number
+  readonly repairTurns: number
+  readonly parallelToolCalls: number
+  /** What an answer cut by the token limit means. */
+  readonly truncation: 'accept' | 'fail'
+  readonly attempts: number
+  readonly backoffMs: number
+  /** Overrides of the backend's deadlines, ms. */
+  readonly timeouts: { readonly firstTokenMs?: number; readonly idleMs?: number; readonly totalMs?: number }
+  /** Milliseconds for the stage as a whole, tools and waits included. */
+  readonly stageTimeoutMs: number | undefined
+}
+
+/** One workflow, compiled. */
+export interface WorkflowDefinition {
+  readonly name: string
+  readonly input: StandardSchemaV1 | undefined
+  readonly stages: readonly StageDefinition[]
+  /** Indexes of the stages that wait for nothing. */
+  readonly roots: readonly number[]
+  /** Makes the run's result. */
+  readonly result: (context: StageContext) => unknown
+}
