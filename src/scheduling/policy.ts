@@ -6,21 +6,39 @@
 //   pick    a choice among the candidates, made when a slot is free. O(candidates) each time; for orders that change
 //           with time or with the state of a cache.
 // Ties always go to the earlier arrival, then to the smaller request id, so that replays agree.
+// The head of a sub-queue is what level 2 would serve of it now. So a pick at level 2 is asked about every class that
+// has a choice, not only about the one that level 1 then takes, and costs O(all that wait).
 
 import type { RequestView } from './request-view.ts'
 
-/** An order with keys that are fixed while a request waits. Smaller keys go first. */
-export interface KeyedPolicy {
+/** Where a policy is asked: to choose among stage classes (level 1), or among requests of one class (level 2). */
+export type SchedulingLevel = 'stage' | 'request'
+
+interface PolicyBase {
+  /** For people: appears in load reports and fault messages. */
   readonly name: string
-  /** Finite number, the same each time it is asked about the same request. */
-  key(request: RequestView): number
+  /**
+   * Told after a request left the queue to be served, for policies that keep accounts (round robin, deficits).
+   *
+   * An object that is used at both levels is told once for each.
+   */
+  served?(request: RequestView, nowMs: number, level: SchedulingLevel): void
+}
+
+/** An order with keys that are fixed while a request waits. Smaller keys go first. */
+export interface KeyedPolicy extends PolicyBase {
+  /** Finite number, the same each time it is asked about the same waiting request. */
+  key(request: RequestView, level: SchedulingLevel): number
 }
 
 /** An order that is decided when a slot is free. */
-export interface PickPolicy {
-  readonly name: string
-  /** Index of the candidate to serve next. Candidates are in order of arrival; there is at least one. */
-  pick(candidates: readonly RequestView[], nowMs: number): number
+export interface PickPolicy extends PolicyBase {
+  /**
+   * Index of the candidate to serve next. Candidates are in order of arrival; there are at least two.
+   *
+   * A question, not an event: it may be asked about requests that are not served then, so it changes no state.
+   */
+  pick(candidates: readonly RequestView[], nowMs: number, level: SchedulingLevel): number
 }
 
 /** An order over waiting requests, for stage classes or for requests. */

@@ -1,0 +1,174 @@
+// The two-level queue of one backend
+//
+// Owns: every request that waits at the backend, one sub-queue for each stage class, and the two policies.
+// Does not own: capacity (the backend actor counts `size` and rejects before it enqueues), slots (request window),
+// time (callers say what time it is).
+// Invariants
+//   S1. A request leaves exactly once: by `next`, or by `withdraw`.
+//   S2. `next` serves the head of the class that level 1 chooses, and that head is what level 2 chooses now.
+//   S3. A withdrawn request is gone when `withdraw` returns; no policy sees it again.
+//   S4. No sub-queue is empty: memory is bounded by what waits, not by the classes ever seen.
+//   S5. A bad policy costs the order, never a request: its choice is made first come, first served.
+// Policies are asked and told while the queue is at work; they must not call it.
+// Cost of enqueue, next and withdraw with n waiting in c classes: O(log n) with keyed policies. `next` and `peek` cost
+// O(c) with a pick policy at level 1, and O(n) with one at level 2, which says what the head of each class is.
+
+import { assert } from '../errors.ts'
+import { arrivedBefore } from './heap.ts'
+import { PolicyGuard, type OnPolicyFault } from './policy-guard.ts'
+import { isPickPolicy, type SchedulingPolicies } from './policy.ts'
+import type { RequestView } from './request-view.ts'
+import { stageOrder, type StageOrder } from './stage-order.ts'
+import { SubQueue, type Waiting } from './sub-queue.ts'
+
+/** For sorting; linear where the input is in order already. */
+function byArrival(a: Waiting, b: Waiting): number {
+  return arrivedBefore(a, b) ? -1 : 1
+}
+
+/** What waits in one sub-queue. */
+export interface SubQueueLoad {
+  /** `workflow/stage` */
+  stageClass: string
+  /** Requests waiting, at least 1. */
+  waiting: number
+  /** When the one that waits longest arrived, ms on the runtime's clock. */
+  oldestArrivalMs: number
+}
+
+/**
+ * The requests that wait at one backend, in the order that two policies give them.
+ *
+ * @example
+ * const queue = new SubQueues({ stage: fcfs(), request: priority() })
+ * queue.enqueue(view)
+ * while (window.free > 0 && queue.size > 0) grant(queue.next(clock.nowMs()))
+ */
+export class SubQueues {
+  readonly #guard: PolicyGuard
+  readonly #waiting = new Map<string, Waiting>()
+  readonly #subQueues = new Map<string, SubQueue>()
+  #policies: SchedulingPolicies
+  #stages: StageOrder
+  #picksRequests: boolean
+
+  /**
+   * @param policies - the order at both levels; objects that keep accounts belong to one queue only
+   * @param onPolicyFault - hears once of each policy object that throws, gives a key that is not a finite number, or
+   *   picks what is not there
+   */
+  constructor(policies: SchedulingPolicies, onPolicyFault: OnPolicyFault = () => {}) {
+    this.#guard = new PolicyGuard(onPolicyFault)
+    this.#policies = { ...policies }
+    this.#stages = stageOrder(policies.stage, this.#guard)
+    this.#picksRequests = isPickPolicy(policies.request)
+  }
+
+  /** Requests waiting. */
+  get size(): number {
+    return this.#waiting.size
+  }
+
+  /** The policies in force. */
+  get policies(): SchedulingPolicies {
+    return { ...this.#policies }
+  }
+
+  /**
+   * Adds a request to the sub-queue of its class.
+   *
+   * @param view - not changed while it waits. Views usually come in order of `arrivalOrder`; one that comes back with
+   *   its old number takes its old place
+   * @throws {InvariantError} `ORLA_INVARIANT` if a request of that id waits already
+   */
+  enqueue(view: RequestView): void {
+    assert(!this.#waiting.has(view.requestId), 'a request was enqueued twice', { requestId: view.requestId })
+    let subQueue = this.#subQueues.get(view.stageClass)
+    const isNew = subQueue === undefined
+    subQueue ??= new SubQueue(view.stageClass, this.#policies.request, this.#guard)
+    const waiting = subQueue.add(view)
+    this.#waiting.set(view.requestId, waiting)
+    if (isNew) {
+      this.#subQueues.set(view.stageClass, subQueue)
+      this.#stages.add(subQueue, waiting)
+    } else {
+      this.#stages.update(subQueue, subQueue.standIn()!)
+    }
+  }
+
+  /**
+   * The request that {@link next} would return at that time; it stays.
+   *
+   * @param nowMs - the time, ms on the runtime's clock; only pick policies look at it
+   */
+  peek(nowMs: number): RequestView | undefined {
+    return this.#choose(nowMs)?.view
+  }
+
+  /**
+   * Removes and returns the request to serve next, or undefined if none waits.
+   *
+   * @param nowMs - the time, ms on the runtime's clock; only pick policies look at it
+   */
+  next(nowMs: number): RequestView | undefined {
+    const waiting = this.#choose(nowMs)
+    if (waiting === undefined) return undefined
+    this.#remove(waiting)
+    this.#guard.served(this.#policies.stage, waiting.view, nowMs, 'stage')
+    this.#guard.served(this.#policies.request, waiting.view, nowMs, 'request')
+    return waiting.view
+  }
+
+  /** Removes a request wherever it is. False if it does not wait here, for example because it was served. */
+  withdraw(requestId: string): boolean {
+    const waiting = this.#waiting.get(requestId)
+    if (waiting === undefined) return false
+    this.#remove(waiting)
+    return true
+  }
+
+  /** Changes both policies, also while requests wait: all of them stay. O(n), and O(c log c) at level 1. */
+  setPolicies(policies: SchedulingPolicies): void {
+    this.#policies = { ...policies }
+    this.#picksRequests = isPickPolicy(policies.request)
+    this.#stages = stageOrder(policies.stage, this.#guard)
+    for (const subQueue of this.#subQueues.values()) subQueue.setPolicy(policies.request)
+    // In order of arrival, so that each addition to an order by arrival goes to its end.
+    const heads = Array.from(this.#subQueues.values(), (subQueue) => subQueue.standIn()!).sort(byArrival)
+    for (const head of heads) this.#stages.add(head.subQueue, head)
+  }
+
+  /** What waits, by class, in the order in which the classes began to wait. O(c). */
+  classes(): SubQueueLoad[] {
+    return Array.from(this.#subQueues.values(), (subQueue) => ({
+      stageClass: subQueue.stageClass,
+      waiting: subQueue.size,
+      oldestArrivalMs: subQueue.oldest!.view.arrivalMs,
+    }))
+  }
+
+  /** What waits now, in order of arrival; later changes do not show. O(n) where requests came in that order. */
+  [Symbol.iterator](): IterableIterator<RequestView> {
+    const waiting = [...this.#waiting.values()].sort(byArrival)
+    return waiting.map((each) => each.view).values()
+  }
+
+  #choose(nowMs: number): Waiting | undefined {
+    if (this.#picksRequests) {
+      for (const subQueue of this.#subQueues.values()) this.#stages.update(subQueue, subQueue.choose(nowMs)!)
+    }
+    return this.#stages.choose(nowMs)?.head
+  }
+
+  #remove(waiting: Waiting): void {
+    const { subQueue } = waiting
+    this.#waiting.delete(waiting.requestId)
+    subQueue.remove(waiting)
+    if (subQueue.size > 0) {
+      this.#stages.update(subQueue, subQueue.standIn()!)
+      return
+    }
+    this.#stages.remove(subQueue)
+    this.#subQueues.delete(subQueue.stageClass)
+  }
+}
