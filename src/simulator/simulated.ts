@@ -1,0 +1,74 @@
+// The simulated backend: an engine that needs no GPU, behind the same driver contract as a real one.
+
+import type { BackendDefinition } from '../engines/backend-definition.ts'
+import type { Driver, DriverEnvironment } from '../engines/driver.ts'
+import type { BackendOptions } from '../schema/backend.ts'
+import { embeddedEngines } from './embedded.ts'
+import { buildEngine, isPortable, type EnginePlan, type PortablePlan } from './engine-plan.ts'
+import { inProcessDriver, simulatedCapabilities } from './in-process.ts'
+import { parseSimulatedOptions, type SimulatedOptions } from './simulated-options.ts'
+
+/** Makes a backend of an OpenAI server: what `openAi` of the engines does. */
+export type HttpBackend = (options: BackendOptions & { url: string }) => BackendDefinition
+
+/**
+ * Makes `simulated(options)`.
+ *
+ * @param httpBackend - speaks to the engine for the `http` transport; given from outside, because drivers for real
+ *   engines and the simulator do not know each other
+ */
+export function createSimulated(httpBackend: HttpBackend): (options: SimulatedOptions) => BackendDefinition {
+  return (options) => {
+    const { settings, transport, plan } = parseSimulatedOptions(options)
+    return {
+      engine: 'simulated',
+      settings,
+      connect(environment) {
+        const planned = plan(environment.clock)
+        if (transport !== 'in-process' && isPortable(planned) && (transport === 'http' || !environment.clock.virtual)) {
+          return connectHttp(planned, environment, (url) => httpBackend({ ...settings, url }))
+        }
+        return connectInProcess(planned, environment)
+      },
+    }
+  }
+}
+
+async function connectInProcess(plan: EnginePlan, { clock, backend }: DriverEnvironment): Promise<Driver> {
+  const engine = await buildEngine(plan, clock)
+  // On a virtual clock nobody watches single tokens, and each would cost a timer.
+  const options = { engine, backend, watched: !clock.virtual }
+  return inProcessDriver(
+    typeof plan.engine === 'object' && plan.engine.kind === 'simple'
+      ? { ...options, concurrencyMax: plan.engine.speed.requestsMax }
+      : options,
+  )
+}
+
+async function connectHttp(
+  plan: PortablePlan,
+  environment: DriverEnvironment,
+  httpBackend: (url: string) => BackendDefinition,
+): Promise<Driver> {
+  const engine = await embeddedEngines(environment.clock).start(plan)
+  let driver: Driver
+  try {
+    driver = await httpBackend(engine.url).connect(environment)
+  } catch (error) {
+    await engine.close()
+    throw error
+  }
+  const capabilities = { ...simulatedCapabilities(plan.model, plan.contextLength), kv: driver.capabilities.kv }
+  return {
+    capabilities,
+    async probe(timeoutMs) {
+      const found = await driver.probe(timeoutMs)
+      return found.state === 'ready' ? { state: 'ready', capabilities } : found
+    },
+    chat: (request, context, sink) => driver.chat(request, context, sink),
+    async close() {
+      await driver.close()
+      await engine.close()
+    },
+  }
+}

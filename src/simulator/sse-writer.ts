@@ -1,0 +1,73 @@
+// SSE writer
+//
+// Owns: what could not be written to a slow client yet.
+// Invariants
+//   W1. Nothing is written while the socket is full; what comes meanwhile waits, at most one answer long.
+//   W2. Order is kept; parts of one channel that wait together go out as one event.
+
+import type { ServerResponse } from 'node:http'
+import type { AnswerPart } from './answer.ts'
+import { chunks, type ResponseHead } from './wire-response.ts'
+
+/** Writes one answer as server-sent events. */
+export class SseWriter {
+  readonly #response: ServerResponse
+  readonly #head: ResponseHead
+  #full = false
+  #begun = false
+  #waiting: AnswerPart[] = []
+  #last: object[] | undefined
+
+  constructor(response: ServerResponse, head: ResponseHead) {
+    this.#response = response
+    this.#head = head
+    response.on('drain', () => {
+      this.#full = false
+      this.#flush()
+    })
+  }
+
+  /** Parts of the answer. The first call sends status and role. */
+  parts(parts: readonly AnswerPart[]): void {
+    for (const part of parts) {
+      const before = this.#waiting.at(-1)
+      if (before === undefined || !joined(before, part)) this.#waiting.push({ ...part })
+    }
+    this.#flush()
+  }
+
+  /** The last events; after them the answer ends. */
+  end(events: readonly object[]): void {
+    this.#last = [...events]
+    this.#flush()
+  }
+
+  #flush(): void {
+    if (!this.#begun) {
+      this.#begun = true
+      this.#response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-cache' })
+      this.#send(chunks.role(this.#head))
+    }
+    while (!this.#full) {
+      const part = this.#waiting.shift()
+      if (part === undefined) break
+      this.#send(chunks.part(this.#head, part))
+    }
+    if (this.#full || this.#last === undefined) return
+    const tail = this.#last.map((event) => `data: ${JSON.stringify(event)}\n\n`).join('')
+    this.#last = undefined
+    this.#response.end(`${tail}data: [DONE]\n\n`)
+  }
+
+  #send(event: object): void {
+    this.#full = !this.#response.write(`data: ${JSON.stringify(event)}\n\n`)
+  }
+}
+
+/** Appends `part` to `before` if they are of one channel. */
+function joined(before: AnswerPart, part: AnswerPart): boolean {
+  if (!('text' in before) || !('text' in part) || before.channel !== part.channel) return false
+  if (before.channel === 'tool' && part.channel === 'tool' && before.index !== part.index) return false
+  before.text += part.text
+  return true
+}
