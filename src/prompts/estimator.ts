@@ -86,10 +86,20 @@ async function loadO200k(): Promise<TokenEstimator> {
   const { countTokens } = encoding
   encoding.setMergeCacheSize(mergeCachePieces)
   const count = (piece: string): number => countTokens(piece, asOrdinaryText)
-  return { name: 'o200k_base', count: (text) => countInPieces(text, count) }
+  const estimator: TokenEstimator = { name: 'o200k_base', count: (text) => countInPieces(text, count) }
+  names.set(estimator, 'o200k_base')
+  return estimator
 }
 
 let o200k: Promise<TokenEstimator> | undefined
+
+/** By identity: somebody else's estimator may have the same name. */
+const names = new WeakMap<TokenEstimator, EstimatorName>([[utf8BytesEstimator, 'utf8-bytes']])
+
+/** The name by which another thread can load the same estimator; undefined for one that cannot follow there. */
+export function loadableName(estimator: TokenEstimator): EstimatorName | undefined {
+  return names.get(estimator)
+}
 
 /**
  * Loads an estimator by name, once per thread.
