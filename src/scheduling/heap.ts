@@ -96,9 +96,15 @@ export class IndexedHeap<Item extends HeapItem> {
     this.#place(item.position, item, key)
   }
 
-  /** Adds many items to an empty heap in O(n). `keys` holds one key for each. */
-  fill(items: readonly Item[], keys: readonly number[]): void {
-    assert(this.#items.length === 0 && items.length === keys.length, 'a heap was filled twice, or without keys')
+  /**
+   * Lets go of all items and holds these instead, in O(n).
+   *
+   * @param keys - one for each item
+   * @throws {InvariantError} `ORLA_INVARIANT` if there are more or fewer keys than items
+   */
+  replaceAll(items: readonly Item[], keys: readonly number[]): void {
+    assert(items.length === keys.length, 'a heap needs one key for each item')
+    for (const item of this.#items) item.position = -1
     this.#items = [...items]
     this.#keys = [...keys]
     for (let i = 0; i < items.length; i++) items[i]!.position = i

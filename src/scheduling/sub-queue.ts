@@ -4,13 +4,13 @@
 // Does not own: its place among other classes. `head` and the heap fields belong to the stage order (level 1).
 // Invariants
 //   Q1. Following `later` from the first request visits every request once, in order of arrival.
-//   Q2. With a keyed policy the heap holds exactly the requests of the list.
+//   Q2. With a keyed policy the heap holds exactly the requests of the list, with a pick policy none.
 //   Q3. `head` is one of the requests here, or undefined.
 // A choice among requests of which one has no usable key is made first come, first served.
 
 import { arrivedBefore, IndexedHeap, type HeapItem } from './heap.ts'
 import type { PolicyGuard } from './policy-guard.ts'
-import { isPickPolicy, type PickPolicy, type SchedulingPolicy } from './policy.ts'
+import { isPickPolicy, type KeyedPolicy, type PickPolicy, type SchedulingPolicy } from './policy.ts'
 import type { RequestView } from './request-view.ts'
 
 /** One waiting request: its view, and its links into the structures that hold it. */
@@ -46,8 +46,10 @@ export class SubQueue implements HeapItem {
   position = -1
 
   readonly #guard: PolicyGuard
-  #policy: SchedulingPolicy
-  #heap: IndexedHeap<Waiting> | undefined
+  readonly #heap = new IndexedHeap<Waiting>()
+  /** The request policy is one of these two. */
+  #keyed: KeyedPolicy | undefined
+  #picking: PickPolicy | undefined
   #unorderable = 0
   #size = 0
   #oldest: Waiting | undefined = undefined
@@ -56,8 +58,7 @@ export class SubQueue implements HeapItem {
   constructor(stageClass: string, policy: SchedulingPolicy, guard: PolicyGuard) {
     this.stageClass = stageClass
     this.#guard = guard
-    this.#policy = policy
-    this.#heap = isPickPolicy(policy) ? undefined : new IndexedHeap()
+    this.#usePolicy(policy)
   }
 
   /** Requests waiting. */
@@ -75,7 +76,7 @@ export class SubQueue implements HeapItem {
     const waiting = new Waiting(view, this)
     this.#link(waiting)
     this.#size++
-    if (this.#heap !== undefined) this.#heap.push(waiting, this.#keyOf(waiting))
+    if (this.#keyed !== undefined) this.#heap.push(waiting, this.#keyOf(this.#keyed, waiting))
     return waiting
   }
 
@@ -85,8 +86,11 @@ export class SubQueue implements HeapItem {
     else waiting.earlier.later = waiting.later
     if (waiting.later === undefined) this.#newest = waiting.earlier
     else waiting.later.earlier = waiting.earlier
+    // A dead request that still points at its successors would keep them from an early garbage collection.
+    waiting.earlier = undefined
+    waiting.later = undefined
     this.#size--
-    this.#heap?.remove(waiting)
+    if (this.#keyed !== undefined) this.#heap.remove(waiting)
     if (!waiting.orderable) this.#unorderable--
     if (this.head === waiting) this.head = undefined
   }
@@ -97,36 +101,38 @@ export class SubQueue implements HeapItem {
    * O(1) with a keyed policy; with a pick policy O(requests here), and the answer holds for this instant only.
    */
   choose(nowMs: number): Waiting | undefined {
-    const policy = this.#policy
-    if (isPickPolicy(policy) && this.#size > 1) return this.#pick(policy, nowMs)
-    if (this.#heap === undefined || this.#unorderable > 0) return this.#oldest
-    return this.#heap.peek()
+    if (this.#picking === undefined) return this.#first()
+    return this.#size > 1 ? this.#pick(this.#picking, nowMs) : this.#oldest
   }
 
   /** What stands for this class between two choices: the head of a keyed policy, any request for a pick policy. */
   standIn(): Waiting | undefined {
-    if (this.#heap === undefined) return this.head ?? this.#oldest
-    return this.#unorderable > 0 ? this.#oldest : this.#heap.peek()
+    return this.#picking === undefined ? this.#first() : (this.head ?? this.#oldest)
   }
 
   /** Changes the request policy; nobody loses a place that the new order does not take. O(requests here). */
   setPolicy(policy: SchedulingPolicy): void {
-    this.#policy = policy
-    this.#heap = undefined
+    this.#usePolicy(policy)
     this.#unorderable = 0
-    const keyed = !isPickPolicy(policy)
     const items: Waiting[] = []
     const keys: number[] = []
     for (let waiting = this.#oldest; waiting !== undefined; waiting = waiting.later) {
-      waiting.position = -1
       waiting.orderable = true
-      if (!keyed) continue
+      if (this.#keyed === undefined) continue
       items.push(waiting)
-      keys.push(this.#keyOf(waiting))
+      keys.push(this.#keyOf(this.#keyed, waiting))
     }
-    if (!keyed) return
-    this.#heap = new IndexedHeap()
-    this.#heap.fill(items, keys)
+    this.#heap.replaceAll(items, keys)
+  }
+
+  #usePolicy(policy: SchedulingPolicy): void {
+    this.#keyed = isPickPolicy(policy) ? undefined : policy
+    this.#picking = isPickPolicy(policy) ? policy : undefined
+  }
+
+  /** The first by key. */
+  #first(): Waiting | undefined {
+    return this.#unorderable > 0 ? this.#oldest : this.#heap.peek()
   }
 
   /** Inserts into the list. Requests come in order of arrival but for some that come back, so it looks from the end. */
@@ -142,10 +148,9 @@ export class SubQueue implements HeapItem {
     else later.earlier = waiting
   }
 
-  /** The key of a request under a keyed policy; any number for one that cannot be ordered, which is noted. */
-  #keyOf(waiting: Waiting): number {
-    if (isPickPolicy(this.#policy)) return 0
-    const key = this.#guard.key(this.#policy, waiting.view, 'request')
+  /** The key of a request; any number for one that cannot be ordered, which is noted. */
+  #keyOf(policy: KeyedPolicy, waiting: Waiting): number {
+    const key = this.#guard.key(policy, waiting.view, 'request')
     if (!Number.isNaN(key)) return key
     waiting.orderable = false
     this.#unorderable++

@@ -79,12 +79,15 @@ describe('indexed heap', () => {
     )
   })
 
-  it('orders what it is filled with at once', () => {
+  it('orders what it is given at once, and lets go of what it held', () => {
     fc.assert(
       fc.property(fc.array(fc.integer({ min: 0, max: 20 }), { maxLength: 200 }), (keys) => {
         const items = keys.map((key, i) => item(i, key))
         const heap = new IndexedHeap<Item>()
-        heap.fill(items, keys)
+        const old = item(0, 0, 'old')
+        heap.push(old, 0)
+        heap.replaceAll(items, keys)
+        expect(old.position).toBe(-1)
         expect(items.every((each, i) => [...heap.values()][each.position] === items[i])).toBe(true)
         expect(drainHeap(heap)).toEqual(sorted(items))
       }),
@@ -121,7 +124,7 @@ describe('indexed heap', () => {
     const held = item(1, 1)
     heap.push(held, 1)
     expect(() => heap.push(held, 1)).toThrow(InvariantError)
-    expect(() => heap.fill([item(2, 2)], [2])).toThrow(InvariantError)
+    expect(() => heap.replaceAll([item(2, 2)], [])).toThrow(InvariantError)
     expect(() => heap.remove(item(3, 3))).toThrow(InvariantError)
     expect(() => heap.rekey({ ...held }, 2)).toThrow(InvariantError)
     expect(heap.size).toBe(1)

@@ -80,6 +80,18 @@ describe('policy faults', () => {
     expect(onPolicyFault).toHaveBeenCalledExactlyOnceWith('sjf', expect.stringContaining('boom'))
   })
 
+  it('forgets the faults of a policy that was replaced', () => {
+    const withoutKeyFor = (arrivalOrder: number): SchedulingPolicy => ({
+      name: `no key for ${arrivalOrder}`,
+      key: (view) => (view.arrivalOrder === arrivalOrder ? Number.NaN : -view.arrivalOrder),
+    })
+    const queue = new SubQueues({ stage: fcfs(), request: withoutKeyFor(1) })
+    for (let i = 0; i < 5; i++) queue.enqueue(requestView({ arrivalOrder: i }))
+    queue.setPolicies({ stage: fcfs(), request: withoutKeyFor(2) })
+    queue.withdraw('request-1')
+    expect(drain(queue).map((view) => view.arrivalOrder)).toEqual([0, 2, 4, 3])
+  })
+
   it('survives bad policies without anybody listening', () => {
     const queue = new SubQueues({ stage: { name: 'bad', key: boom }, request: { name: 'bad', pick: boom } })
     for (let i = 0; i < 4; i++) queue.enqueue(requestView({ arrivalOrder: i, stageClass: `class-${i % 2}` }))
