@@ -96,7 +96,9 @@ export class EmbeddedEngines {
   }
 
   #startThread(): Worker {
-    const worker = new Worker(this.#workerUrl, { name: 'orla-engines' })
+    // `--input-type` is for a program given as text, and a thread that inherits it does not start.
+    const execArgv = process.execArgv.filter((argument) => !argument.startsWith('--input-type'))
+    const worker = new Worker(this.#workerUrl, { name: 'orla-engines', execArgv })
     worker.on('message', (notice: EngineNotice) => {
       const waiting = this.#waiting.get(notice.id)
       this.#waiting.delete(notice.id)
