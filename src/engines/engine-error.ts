@@ -242,10 +242,12 @@ export function connectionError(scope: ErrorScope, cause: unknown, connectMs: nu
   if (code === 'UND_ERR_CONNECT_TIMEOUT') return new BackendTimeoutError(scope.backend, 'connect', connectMs)
   if (code === 'UND_ERR_DESTROYED' || code === 'UND_ERR_CLOSED') return closedError(scope)
   const details = { backend: scope.backend, origin: scope.origin, code }
-  if (code.startsWith('HPE_') || code === 'UND_ERR_HEADERS_OVERFLOW') {
+  // undici names llhttp's reason as `HPE_...` where llhttp gives one, and its own class where it does not.
+  const malformed = code.startsWith('HPE_') || (cause instanceof Error && cause.name === 'HTTPParserError')
+  if (malformed || code === 'UND_ERR_HEADERS_OVERFLOW') {
     return new BackendError(
       'ORLA_BACKEND_PROTOCOL',
-      `backend "${scope.backend}": what answers at ${scope.origin} does not speak HTTP as it should (${code})`,
+      `backend "${scope.backend}": what answers at ${scope.origin} does not speak HTTP as it should (${code === 'unknown' ? quote(scope, messageOf(cause)) : code})`,
       { retryable: true, details, cause },
     )
   }
@@ -261,8 +263,8 @@ export function closedError(scope: ErrorScope): OrlaError {
   return new OrlaError('ORLA_CLOSED', `backend "${scope.backend}" was closed`, { details: { backend: scope.backend } })
 }
 
-/** The stable code of a Node or undici error; undici's parser errors carry llhttp's, which begin with `HPE_`. */
-export function codeOf(cause: unknown): string {
+/** The stable code of a Node or undici error. */
+function codeOf(cause: unknown): string {
   const code = typeof cause === 'object' && cause !== null ? (cause as { code?: unknown }).code : undefined
   return typeof code === 'string' ? code : 'unknown'
 }

@@ -33,7 +33,7 @@ export interface HttpExchange {
 }
 
 /** What `getJson` found. */
-export interface JsonReply {
+interface JsonReply {
   status: number
   headers: ResponseHeaders
   /** The body as text. */
@@ -43,7 +43,7 @@ export interface JsonReply {
 }
 
 /** What an {@link EngineHttp} needs to know. */
-export interface EngineHttpOptions {
+interface EngineHttpOptions {
   scope: ErrorScope
   url: EngineUrl
   /** Sent with every request. */

@@ -6,13 +6,12 @@
 //
 // What differs between engines is a dialect: a handful of functions. Everything else is here once.
 
-import { CancelledError, OptionsError, toOrlaError } from '../errors.ts'
+import { assert, CancelledError, OptionsError, toOrlaError } from '../errors.ts'
 import type { Capabilities } from '../schema/capabilities.ts'
 import type { ChatRequest } from '../schema/chat.ts'
-import { isUnsafeKey } from '../ids.ts'
 import { ChatExchange } from './chat-exchange.ts'
 import type { ChatCall, ChatContext, Driver, DriverEnvironment, ProbeResult } from './driver.ts'
-import { closedError, protocolError, readEngineError, statusError } from './engine-error.ts'
+import { closedError, first, protocolError, readEngineError, redirectError, statusError } from './engine-error.ts'
 import type { EngineErrorFacts } from './engine-error.ts'
 import { parseEngineUrl } from './engine-url.ts'
 import { EngineHttp } from './http.ts'
@@ -62,7 +61,9 @@ export const openAiDialect: OpenAiDialect = {
   // vLLM and Ollama write the first, SGLang, llama.cpp and DeepSeek the second.
   reasoningFields: ['reasoning', 'reasoning_content'],
   readError: readEngineError,
-  probe: probeModels,
+  probe(http, settings, declared, timeoutMs) {
+    return probeModels(http, settings, declared, timeoutMs, (body) => this.readError(body))
+  },
 }
 
 /** Reads `GET /models`. An engine without it (404, 405, 501) is ready, its models unknown. */
@@ -71,12 +72,14 @@ async function probeModels(
   settings: OpenAiSettings,
   declared: Capabilities,
   timeoutMs: number,
+  readError: OpenAiDialect['readError'],
 ): Promise<Capabilities> {
   const reply = await http.getJson(`${http.url.apiPath}/models`, timeoutMs)
   if (reply.status === 404 || reply.status === 405 || reply.status === 501) return declared
-  if (reply.status !== 200) {
-    throw statusError(http.scope, reply.status, readEngineError(reply.value), reply.text)
+  if (reply.status >= 300 && reply.status < 400) {
+    throw redirectError(http.scope, reply.status, first(reply.headers['location']))
   }
+  if (reply.status !== 200) throw statusError(http.scope, reply.status, readError(reply.value), reply.text)
   const list =
     typeof reply.value === 'object' && reply.value !== null ? (reply.value as { data?: unknown }).data : undefined
   if (!Array.isArray(list)) {
@@ -87,7 +90,7 @@ async function probeModels(
   for (const card of (list as unknown[]).slice(0, modelsMax)) {
     if (typeof card !== 'object' || card === null) continue
     const { id, max_model_len: length } = card as { id?: unknown; max_model_len?: unknown }
-    if (typeof id !== 'string' || id === '' || isUnsafeKey(id)) continue
+    if (typeof id !== 'string' || id === '') continue
     models.push(id)
     const known = typeof length === 'number' && Number.isSafeInteger(length) && length > 0
     if (known && (id === settings.model || list.length === 1)) contextLength = length
@@ -110,7 +113,7 @@ export function createOpenAiDriver(
   const { backend, clock, log } = environment
   const apiKey = readApiKey(backend, settings.apiKeyEnv)
   const parsed = parseEngineUrl(settings.url)
-  if (!parsed.ok) throw new OptionsError(`options of backend "${backend}"`, urlIssues(parsed.problems))
+  assert(parsed.ok, 'the url of a backend passed its schema but cannot be read')
 
   const headers: Record<string, string> = { ...settings.headers }
   if (apiKey !== undefined) headers['authorization'] = `Bearer ${apiKey}`
@@ -177,11 +180,6 @@ function countToolCalls(request: ChatRequest): number {
   let count = 0
   for (const message of request.messages) if (message.role === 'assistant') count += message.toolCalls?.length ?? 0
   return count
-}
-
-/** The problems of a URL as issues of the option `url`. */
-export function urlIssues(problems: readonly string[]): { path: string; code: string; message: string }[] {
-  return problems.map((message) => ({ path: 'url', code: 'invalid_url', message }))
 }
 
 /** The key and all header values, whole and by word: gateways take keys under many names, some after a scheme. */

@@ -6,7 +6,7 @@ import type { Message } from '../schema/message.ts'
 import { fillerText } from './filler-text.ts'
 
 /** Name of the field that bounds the answer: OpenAI's reasoning models refuse the old one, most engines know only that. */
-export type MaxTokensField = 'max_tokens' | 'max_completion_tokens'
+type MaxTokensField = 'max_tokens' | 'max_completion_tokens'
 
 /** A JSON object that becomes a request body. */
 export type WireBody = Record<string, unknown>

@@ -19,7 +19,7 @@ import type { EngineErrorFacts, ErrorScope } from './engine-error.ts'
 import { ToolCallMerger } from './tool-calls.ts'
 
 /** How an answer ended. */
-export type ChatOutcome = { ok: true; result: ChatResult } | { ok: false; error: OrlaError }
+type ChatOutcome = { ok: true; result: ChatResult } | { ok: false; error: OrlaError }
 
 /** What a reader needs to know. */
 export interface ChatReaderOptions {
@@ -108,8 +108,8 @@ export class ChatStreamReader {
     this.#ending = true
     this.#pushText(this.#decoder.decode())
     if (this.#form === 'json') this.#readJsonAnswer()
-    // A last event may lack its empty line, a last line its second half of CR LF.
-    else if (this.#form === 'events' && this.outcome === undefined) this.#parser.feed('\n')
+    // A last event may lack its empty line, a last line its end. What is cut within its JSON does not parse.
+    else if (this.#form === 'events' && this.outcome === undefined) this.#parser.feed('\n\n')
     this.#conclude('the stream ended without a finish reason')
   }
 
@@ -155,7 +155,7 @@ export class ChatStreamReader {
       return
     }
     if (typeof value !== 'object' || value === null) {
-      this.#fail(this.#protocol('an event is not a JSON object'))
+      if (!this.#ending) this.#fail(this.#protocol('an event is not a JSON object'))
       return
     }
     const facts = this.#options.readError(event.event === 'error' && !('error' in value) ? { error: value } : value)

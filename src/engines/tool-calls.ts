@@ -18,21 +18,16 @@ interface GrowingCall {
 }
 
 /** The calls of an answer, or why they cannot be used. */
-export type MergedToolCalls = { ok: true; calls: ToolCall[] } | { ok: false; problem: string }
+type MergedToolCalls = { ok: true; calls: ToolCall[] } | { ok: false; problem: string }
 
 /** What one delta brought: text of arguments to hand on, perhaps empty, or why it cannot be used. */
-export type MergedPiece = { ok: true; text: string } | { ok: false; problem: string }
+type MergedPiece = { ok: true; text: string } | { ok: false; problem: string }
 
 /** Merges the tool call deltas of one answer. */
 export class ToolCallMerger {
   readonly #calls: GrowingCall[] = []
   readonly #byIndex = new Map<number, GrowingCall>()
   readonly #byId = new Map<string, GrowingCall>()
-
-  /** Calls so far. */
-  get count(): number {
-    return this.#calls.length
-  }
 
   /** Takes one element of `delta.tool_calls`. */
   add(piece: unknown): MergedPiece {

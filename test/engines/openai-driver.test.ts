@@ -353,6 +353,13 @@ describe('probe', () => {
     expect(probed.state === 'unreachable' && probed.error.message).toMatch(/Unauthorized.*apiKeyEnv/)
   })
 
+  test('does not follow a redirect', async () => {
+    await using engine = await fakeEngine((exchange) => exchange.reply(307, '', { location: 'http://elsewhere/' }))
+    await using driver = await connect(engine.url)
+    expect(await driver.probe(5_000)).toMatchObject({ state: 'unreachable', error: { details: { status: 307 } } })
+    expect(engine.exchanges).toHaveLength(1)
+  })
+
   test('says what to start where nothing listens', async () => {
     const engine = await fakeEngine(() => {})
     await engine.close()
