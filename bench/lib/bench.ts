@@ -1,0 +1,22 @@
+// What a bench is: something that measures and returns rows.
+
+/** One measured case. Keys are column names with their units; every row of a bench has the same ones. */
+export type Row = Record<string, string | number>
+
+/** What a bench found. */
+export interface BenchReport {
+  rows: Row[]
+  /** Sentences that belong to the figures: what follows from them, and what they leave out. */
+  notes: string[]
+}
+
+/** How to run. */
+export interface BenchOptions {
+  /** Fewer sizes and shorter runs: shows that the bench works, its figures are rough. */
+  quick: boolean
+}
+
+/** One bench, exported as `bench` by `bench/<name>.ts` and listed in `bench/main.ts`. */
+export interface Bench {
+  run(options: BenchOptions): BenchReport | Promise<BenchReport>
+}

@@ -1,0 +1,80 @@
+// The one door to all benches: npm run bench -- NAME [--quick] [--json]
+//
+// Results go to stdout; with --json as one line of JSON. Exit codes: 0 measured, 1 the bench failed, 2 wrong usage.
+
+import { parseArgs } from 'node:util'
+import type { Bench } from './lib/bench.ts'
+import { describeEnv } from './lib/env.ts'
+import { formatTable } from './lib/table.ts'
+
+interface Entry {
+  about: string
+  load(): Promise<{ bench: Bench }>
+}
+
+/** Every bench. One is loaded only when it is asked for, so that none disturbs another. */
+const benches: Record<string, Entry> = {
+  scheduler: {
+    about: 'enqueue and next of the two-level queue, beside a plain array and a plain heap',
+    load: () => import('./scheduler.ts'),
+  },
+}
+
+function usage(problem: string): string {
+  const names = Object.keys(benches)
+  const width = Math.max(...names.map((name) => name.length))
+  const list = names.map((name) => `  ${name.padEnd(width)}  ${benches[name]!.about}`)
+  return [
+    problem,
+    '',
+    'usage: npm run bench -- NAME [--quick] [--json]',
+    '',
+    ...list,
+    '',
+    '  --quick  fewer sizes and shorter runs: shows that the bench works, its figures are rough',
+    '  --json   one line of JSON instead of a table: {"bench","env","rows","notes"}',
+  ].join('\n')
+}
+
+/** What the command line asks for, or why it cannot be done. */
+function parse(argv: string[]): { name: string; quick: boolean; json: boolean } | { problem: string } {
+  try {
+    const { values, positionals } = parseArgs({
+      args: argv,
+      allowPositionals: true,
+      options: { quick: { type: 'boolean', default: false }, json: { type: 'boolean', default: false } },
+    })
+    const [name, ...rest] = positionals
+    if (name === undefined) return { problem: 'which bench?' }
+    if (rest.length > 0) return { problem: `one bench at a time, got ${positionals.join(', ')}` }
+    if (!Object.hasOwn(benches, name)) return { problem: `there is no bench "${name}"` }
+    return { name, ...values }
+  } catch (error) {
+    return { problem: error instanceof Error ? error.message : String(error) }
+  }
+}
+
+async function main(argv: string[]): Promise<number> {
+  const request = parse(argv)
+  if ('problem' in request) {
+    console.error(usage(request.problem))
+    return 2
+  }
+  const { name, quick, json } = request
+  const env = describeEnv()
+  const { bench } = await benches[name]!.load()
+  const { rows, notes } = await bench.run({ quick })
+  if (json) {
+    console.log(JSON.stringify({ bench: name, env, rows, notes }))
+    return 0
+  }
+  console.log(`${name}${quick ? ' (quick: rough figures)' : ''}`)
+  console.log(
+    `node ${env.node}, ${env.cpu} x ${env.cores}, load ${env.loadAverage}, commit ${env.commit.slice(0, 12)}, ${env.date}`,
+  )
+  console.log(`\n${formatTable(rows)}`)
+  for (const note of notes) console.log(`\n${note}`)
+  return 0
+}
+
+process.exitCode = await main(process.argv.slice(2))
