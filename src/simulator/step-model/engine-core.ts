@@ -156,7 +156,11 @@ export class EngineCore {
   abort(sequence: Sequence, workMs: number): void {
     const { state } = sequence
     sequence.state = 'ended'
-    if (state === 'waiting') this.#waiting.remove(sequence)
+    if (state === 'waiting') {
+      // Whoever stood behind a head that did not fit may fit.
+      if (this.#waiting.peek() === sequence) this.#cut(workMs)
+      this.#waiting.remove(sequence)
+    }
     if (state !== 'running') return
     this.catchUp(workMs)
     this.#cut(workMs)
@@ -361,14 +365,11 @@ export class EngineCore {
 
   /** Gives the head of the queue a place if what has to fit fits. */
   #admit(head: Sequence, budget: number): boolean {
-    const lease = this.#cache.acquire(head.runs, head.salt, head.prefillTarget - 1)
-    const hit = lease.depth
     const whole = this.profile.admission === 'prompt'
-    const wanted = whole ? head.prefillTarget : Math.min(head.prefillTarget, hit + budget)
-    if (this.#cache.lacking(lease, wanted) > this.#cache.availableBlocks) {
-      this.#cache.release(lease, hit)
-      return false
-    }
+    const room = (hit: number): number => (whole ? head.prefillTarget : Math.min(head.prefillTarget, hit + budget))
+    const lease = this.#cache.acquire(head.runs, head.salt, head.prefillTarget - 1, room)
+    if (lease === undefined) return false
+    const hit = lease.depth
     this.#waiting.pop()
     head.state = 'running'
     head.lease = lease

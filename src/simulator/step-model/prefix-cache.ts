@@ -118,20 +118,29 @@ export class PrefixCache {
   }
 
   /**
-   * Takes the longest cached prefix of `runs`, whole blocks of it, at most `tokensMax` tokens.
+   * Takes the longest cached prefix of `runs`, whole blocks of it, at most `hitMax` tokens, if there is room for what
+   * is to follow. If not, nothing changes: a request that only asks does not make its prefix look used.
    *
-   * @returns a lease whose `depth` is the hit
+   * @param room - tokens that must fit, those of the hit included, given the hit
+   * @returns a lease whose `depth` is the hit, or undefined if there is no room
    */
-  acquire(runs: readonly TokenSpan[], salt: string, tokensMax: number): PrefixLease {
-    let root = this.#roots.get(salt)
-    if (root === undefined) {
-      root = newNode(undefined, salt, '', 0, 0, 0)
-      this.#roots.set(salt, root)
-    }
+  acquire(
+    runs: readonly TokenSpan[],
+    salt: string,
+    hitMax: number,
+    room: (hit: number) => number = () => 0,
+  ): PrefixLease | undefined {
+    const blockTokens = this.#blockTokens
+    const root = this.#roots.get(salt) ?? newNode(undefined, salt, '', 0, 0, 0)
+    const known = Math.min(this.#match(root, runs, Infinity).tokens, hitMax)
+    const hit = known - (known % blockTokens)
+    const { idleBlocks } = this.#match(root, runs, hit)
+    const needed = Math.ceil(room(hit) / blockTokens) - hit / blockTokens
+    if (needed > this.availableBlocks - idleBlocks) return undefined
+    this.#roots.set(salt, root)
     root.holders++
     const lease: PrefixLease = { salt, runs, depth: 0, privateBlocks: 0, place: root, cursor: { run: 0, start: 0 } }
-    const matched = Math.min(this.#matchedTokens(root, runs), tokensMax)
-    this.#walk(lease, matched - (matched % this.#blockTokens), false)
+    this.#walk(lease, hit, false)
     return lease
   }
 
@@ -230,22 +239,27 @@ export class PrefixCache {
     return node.only === undefined && node.children === undefined
   }
 
-  /** Tokens of `runs` that the tree knows, from the root. */
-  #matchedTokens(root: Node, runs: readonly TokenSpan[]): number {
+  /** Tokens of `runs` that the tree knows, at most `limit`, and the blocks among them that nobody holds. */
+  #match(root: Node, runs: readonly TokenSpan[], limit: number): { tokens: number; idleBlocks: number } {
+    const blockTokens = this.#blockTokens
     let node = root
-    let depth = 0
+    let tokens = 0
+    let idleBlocks = 0
     let run = 0
     let position = runs[0]?.from ?? 0
-    for (;;) {
+    while (tokens < limit) {
       const current = runs[run]
-      if (current === undefined) return depth
+      if (current === undefined) break
       const child = this.#childAt(node, current.stream, position)
-      if (child === undefined) return depth
+      if (child === undefined) break
       const length = child.end - child.start
-      const wanted = current.to - position
-      depth += Math.min(length, wanted)
+      const taken = Math.min(length, current.to - position, limit - tokens)
+      if (child.holders === 0) {
+        idleBlocks += Math.floor((tokens + taken) / blockTokens) - Math.floor(tokens / blockTokens)
+      }
+      tokens += taken
       // Runs are in shortest form: a run that ends inside a node is followed by other tokens than the node's.
-      if (wanted < length) return depth
+      if (taken < length) break
       node = child
       position += length
       if (position === current.to) {
@@ -253,6 +267,7 @@ export class PrefixCache {
         position = runs[run]?.from ?? 0
       }
     }
+    return { tokens, idleBlocks }
   }
 
   /** Moves a lease down to `depth`, holding what is there and, if `create`, making what is not. */

@@ -6,11 +6,13 @@ import { mergeRuns } from '../../../src/simulator/step-model/runs.ts'
 
 const span = (stream: string, from: number, to: number): TokenSpan => ({ stream, from, to })
 
+type Lease = NonNullable<ReturnType<PrefixCache['acquire']>>
+
 /** Computes a sequence as an engine would, chunk by chunk, and releases it. Returns the hit. */
 function compute(cache: PrefixCache, spans: TokenSpan[], options: { salt?: string; chunk?: number } = {}): number {
   const runs = mergeRuns(spans)
   const tokens = runs.reduce((sum, run) => sum + run.to - run.from, 0)
-  const lease = cache.acquire(runs, options.salt ?? '', tokens - 1)
+  const lease = cache.acquire(runs, options.salt ?? '', tokens - 1)!
   const hit = lease.depth
   for (let depth = hit; depth < tokens; ) {
     depth = Math.min(tokens, depth + (options.chunk ?? tokens))
@@ -104,7 +106,7 @@ describe('a prefix cache', () => {
   it('never evicts what a lease holds', () => {
     const pool = cache(6)
     compute(pool, [span('a', 0, 64)])
-    const lease = pool.acquire(mergeRuns([span('a', 0, 64), span('x', 0, 10)]), '', 73)
+    const lease = pool.acquire(mergeRuns([span('a', 0, 64), span('x', 0, 10)]), '', 73)!
     expect(lease.depth).toBe(64)
     expect(pool.availableBlocks).toBe(2)
     pool.extend(lease, 74)
@@ -117,8 +119,8 @@ describe('a prefix cache', () => {
   it('shares tokens that two sequences compute at the same time', () => {
     const pool = cache()
     const runs = mergeRuns([span('a', 0, 64)])
-    const first = pool.acquire(runs, '', 63)
-    const second = pool.acquire(runs, '', 63)
+    const first = pool.acquire(runs, '', 63)!
+    const second = pool.acquire(runs, '', 63)!
     pool.extend(first, 40)
     pool.extend(second, 20)
     pool.extend(second, 64)
@@ -128,6 +130,27 @@ describe('a prefix cache', () => {
     expect(pool.blocks).toMatchObject({ live: 4, cached: 0 })
     pool.release(second, 64)
     expect(pool.blocks).toMatchObject({ live: 0, cached: 4 })
+  })
+
+  it('gives no lease, and changes nothing, if there is no room for what is to follow the hit', () => {
+    const pool = cache(6)
+    compute(pool, [span('old', 0, 32)])
+    compute(pool, [span('a', 0, 48)])
+    const held = pool.acquire(mergeRuns([span('b', 0, 100)]), '', 99)!
+    pool.extend(held, 16)
+    const runs = mergeRuns([span('old', 0, 32), span('x', 0, 60)])
+    // Five blocks are not held; two of them are the hit itself, so three may follow.
+    expect(pool.acquire(runs, '', 91, () => 81)).toBeUndefined()
+    expect(pool.acquire(runs, '', 91, () => 80)?.depth).toBe(32)
+  })
+
+  it('does not take a prefix that was only asked for as used', () => {
+    const pool = cache(6)
+    compute(pool, [span('old', 0, 32)])
+    compute(pool, [span('new', 0, 48)])
+    expect(pool.acquire(mergeRuns([span('old', 0, 33)]), '', 32, () => 1_000)).toBeUndefined()
+    compute(pool, [span('more', 0, 32)])
+    expect(compute(pool, [span('new', 0, 49)])).toBe(48)
   })
 
   it('forgets everything on a flush', () => {
@@ -140,7 +163,7 @@ describe('a prefix cache', () => {
 
   it('refuses to flush while a lease holds blocks, and to hold more than the pool has', () => {
     const pool = cache(4)
-    const lease = pool.acquire(mergeRuns([span('a', 0, 100)]), '', 99)
+    const lease = pool.acquire(mergeRuns([span('a', 0, 100)]), '', 99)!
     pool.extend(lease, 64)
     expect(() => pool.flush()).toThrow(/flushed while/)
     expect(() => pool.extend(lease, 65)).toThrow(/fewer blocks/)
@@ -212,7 +235,7 @@ describe('properties of a prefix cache', () => {
       fc.property(steps, fc.constantFrom(1, 4, 16), (actions, blockTokens) => {
         const pool = new PrefixCache({ blockTokens, totalBlocks: Math.ceil(160 / blockTokens) })
         const everComputed: string[][] = []
-        const leases = new Map<number, { lease: ReturnType<PrefixCache['acquire']>; all: string[]; held: number }>()
+        const leases = new Map<number, { lease: Lease; all: string[]; held: number }>()
         const check = (): void => {
           const { total, live, cached, free } = pool.blocks
           expect(live + cached + free).toBe(total)
@@ -222,7 +245,7 @@ describe('properties of a prefix cache', () => {
           const holder = leases.get(action.lease)
           if (holder === undefined) {
             const all = flat(action.spans)
-            const lease = pool.acquire(mergeRuns(action.spans), '', all.length - 1)
+            const lease = pool.acquire(mergeRuns(action.spans), '', all.length - 1)!
             expect(lease.depth % blockTokens).toBe(0)
             expect(lease.depth).toBeLessThanOrEqual(
               Math.max(0, ...everComputed.map((other) => commonPrefix(all, other))),
