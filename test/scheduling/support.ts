@@ -29,7 +29,7 @@ function compareArrival(a: RequestView, b: RequestView): number {
 }
 
 /** What `policy` serves of `candidates`, decided by looking at all of them. */
-export function naiveChoice(
+function naiveChoice(
   policy: SchedulingPolicy,
   candidates: readonly RequestView[],
   nowMs: number,
