@@ -10,10 +10,6 @@ export class BoundedMap<Key, Value> {
     this.#sizeMax = sizeMax
   }
 
-  get size(): number {
-    return this.#entries.size
-  }
-
   /** The value of `key`, which becomes the youngest entry. */
   get(key: Key): Value | undefined {
     const value = this.#entries.get(key)

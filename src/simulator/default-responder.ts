@@ -3,11 +3,21 @@
 import type { ChatRequest } from '../schema/chat.ts'
 import { earlierToolCalls, lastUserText, type Reply, type ResponderContext } from './responder.ts'
 import { schemaValue } from './schema-value.ts'
-import { keywords, sentence } from './schema-text.ts'
+import { keywords } from './schema-text.ts'
+
+/** What fits any answer. */
+const remarks = [
+  'I have looked at the details, and nothing else is needed from you now.',
+  'The next step is on our side and usually takes one or two working days.',
+  'If anything is missing, a short answer to this message is enough.',
+  'The records agree with what you describe, so we can go ahead.',
+  'I have noted it together with everything that was said so far.',
+  'One thing remains open and will be checked before the case is closed.',
+]
 
 /**
  * Obeys the request: calls each offered tool once, one a turn, with arguments that match its schema; then answers
- * with a value of the response schema, or with a sentence about what the user said.
+ * with a value of the response schema, or in two sentences about what the user said.
  *
  * Deterministic: the same request and the same chance give the same reply.
  */
@@ -24,8 +34,9 @@ export function defaultResponder(request: ChatRequest, context: ResponderContext
   // Replayed workloads know lengths, not words.
   if (request.params.ignoreEos === true && request.messages.at(-1)?.span !== undefined) return {}
   const topic = keywords(text).slice(0, 3).join(', ')
-  const about = topic === '' ? 'Here is the answer' : `About ${topic}`
-  return { content: `${about}: ${sentence(random, text, 12, 24)}.` }
+  const first = Math.floor(random() * remarks.length)
+  const second = (first + 1 + Math.floor(random() * (remarks.length - 1))) % remarks.length
+  return { content: `${topic === '' ? 'Thank you' : `About ${topic}`}: ${remarks[first]} ${remarks[second]}` }
 }
 
 /** The tool to call now, if any: the first that was not called yet; with `required` the last when all were. */

@@ -6,6 +6,9 @@ import { fillerWords } from './filler.ts'
 /** Characters of a prompt that are looked at for words. */
 const wordsFromCharsMax = 4_000
 
+/** Longest text that is written because a schema asks for it, characters. */
+export const textLengthMax = 100_000
+
 /** Words that say nothing about a text. */
 const commonWords = new Set(
   (
@@ -23,16 +26,13 @@ export function keywords(text: string): string[] {
   return [...new Set(telling)].slice(0, 64)
 }
 
-/** `wordsMin` to `wordsMax` words, some of them from `text`. Letters, digits and spaces only. */
-export function sentence(random: Random, text: string, wordsMin: number, wordsMax: number): string {
+/** `wordsMin` to `wordsMax` words: a piece of `text`, and filler where it has too few. Letters, digits and spaces only. */
+export function phrase(random: Random, text: string, wordsMin: number, wordsMax: number): string {
   const count = wordsMin + Math.floor(random() * (wordsMax - wordsMin + 1))
-  const known = keywords(text)
-  const filler = fillerWords(Math.floor(random() * 1_000), count)
-  const from = Math.floor(random() * Math.max(1, known.length))
-  // Every other word from the text, in its order from a random place on: reads like a summary of it.
-  return filler
-    .map((word, i) => (i % 2 === 0 && known.length > 0 ? known[(from + i / 2) % known.length]! : word))
-    .join(' ')
+  const known = text.slice(0, wordsFromCharsMax).match(/[a-zA-Z0-9]+/g) ?? []
+  const from = Math.floor(random() * Math.max(1, known.length - count + 1))
+  const taken = known.slice(from, from + count)
+  return [...taken, ...fillerWords(Math.floor(random() * 1_000), count - taken.length)].join(' ')
 }
 
 /** A string of a JSON Schema format, or undefined where the format is not known. */
@@ -81,12 +81,10 @@ const classes: Record<string, string> = {
   '\\d': '0123456789',
   '\\w': 'abcdefghijklmnopqrstuvwxyz0123456789_',
   '\\s': ' ',
-  '.': 'abcdefghijklmnopqrstuvwxyz',
 }
 
 /** One part of a simple pattern: a class, an escape or a character, and how often. */
-const partOfPattern =
-  /\[(?<set>[^\]^\\]+(?:\\.[^\]^\\]*)*)\]|(?<escape>\\.)|(?<any>\.)|(?<literal>[^\\^$.|?*+()[\]{}])/y
+const partOfPattern = /\[(?<set>(?!\^)(?:\\.|[^\]\\])+)\]|(?<escape>\\.)|(?<any>\.)|(?<literal>[^\\^$.|?*+()[\]{}])/y
 const timesOfPart = /\{(?<from>\d+)(?<range>,(?<to>\d*))?\}|(?<sign>[*+?])/y
 
 /**
@@ -108,8 +106,10 @@ export function patterned(pattern: string, random: Random, lengthMin: number, le
     if (alphabet === '') return undefined
     parts.push({ alphabet, ...repeats(times?.groups) })
   }
+  const least = parts.reduce((sum, part) => sum + part.from, 0)
+  if (least > Math.min(lengthMax, textLengthMax)) return undefined
   // What is missing to the least length goes where the pattern leaves room.
-  let missing = lengthMin - parts.reduce((sum, part) => sum + part.from, 0)
+  let missing = lengthMin - least
   let text = ''
   for (const { alphabet, from, to } of parts) {
     const extra = Math.max(0, Math.min(to - from, missing))
@@ -122,12 +122,14 @@ export function patterned(pattern: string, random: Random, lengthMin: number, le
 function alphabetOf(groups: Record<string, string | undefined>): string {
   const { set, escape, any, literal } = groups
   if (literal !== undefined) return literal
-  if (any !== undefined) return classes['.'] ?? ''
-  if (escape !== undefined) return classes[escape] ?? (/\\[a-zA-Z0-9]/.test(escape) ? '' : escape.slice(1))
+  if (any !== undefined) return 'abcdefghijklmnopqrstuvwxyz'
+  if (escape !== undefined) return escaped(escape)
   let alphabet = ''
   for (const [, first, last, single] of (set ?? '').matchAll(/([^\\])-([^\\])|(\\.|[^\\])/g)) {
     if (single !== undefined) {
-      alphabet += classes[single] ?? single.slice(-1)
+      const more = escaped(single)
+      if (more === '') return ''
+      alphabet += more
       continue
     }
     const from = first?.codePointAt(0) ?? 0
@@ -136,6 +138,11 @@ function alphabetOf(groups: Record<string, string | undefined>): string {
     }
   }
   return alphabet
+}
+
+/** The characters of an escape or of a plain character; none for escapes that are not understood. */
+function escaped(text: string): string {
+  return classes[text] ?? (/^\\[a-zA-Z0-9]$/.test(text) ? '' : text.slice(-1))
 }
 
 function repeats(groups: Record<string, string | undefined> | undefined): { from: number; to: number } {

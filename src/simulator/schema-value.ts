@@ -3,7 +3,7 @@
 import type { Random } from '../clock.ts'
 import type { JsonSchema, JsonValue } from '../schema/json.ts'
 import { asArray, asSchema, intersect, isObject, resolveReference, sameJson, type AnySchema } from './json-schema.ts'
-import { formatted, patterned, sentence } from './schema-text.ts'
+import { formatted, patterned, phrase, textLengthMax } from './schema-text.ts'
 
 /** Depth from which optional parts are left out and the plainest branch is taken, so that recursion ends. */
 const plainDepth = 4
@@ -46,7 +46,7 @@ class ValueWriter {
 
   write(given: AnySchema, depth: number, name: string): JsonValue | undefined {
     if (given === false || depth > depthMax || ++this.#parts > partsMax) return undefined
-    if (given === true) return sentence(this.#random, this.#text, 1, 4)
+    if (given === true) return phrase(this.#random, this.#text, 1, 4)
     if (typeof given['$ref'] === 'string') {
       const { $ref, ...rest } = given
       const target = resolveReference(this.#root, $ref)
@@ -179,7 +179,7 @@ class ValueWriter {
   #writeString(schema: JsonSchema, name: string): string | undefined {
     const lengthMin = bound(schema, 'minLength', 0)
     const lengthMax = bound(schema, 'maxLength', Infinity)
-    if (lengthMin > lengthMax) return undefined
+    if (lengthMin > Math.min(lengthMax, textLengthMax)) return undefined
     const format = typeof schema['format'] === 'string' ? schema['format'] : ''
     const special = formatted(format, this.#random)
     if (special !== undefined) return special
@@ -189,8 +189,8 @@ class ValueWriter {
     }
     // Names ask for a word, texts for a sentence.
     const short = /(^|_)(id|name|key|code|type|label|tag|team|category|status)s?$/i.test(name)
-    let text = sentence(this.#random, this.#text, short ? 1 : 4, short ? 2 : 9)
-    while (text.length < lengthMin) text += ` ${sentence(this.#random, this.#text, 2, 6)}`
+    let text = phrase(this.#random, this.#text, short ? 1 : 4, short ? 2 : 9)
+    while (text.length < lengthMin) text += ` ${phrase(this.#random, this.#text, 2, 6)}`
     return text.slice(0, lengthMax)
   }
 

@@ -50,7 +50,7 @@ export function planOf(given: Partial<EnginePlan> = {}): EnginePlan {
 
 /** Serves an engine for the length of one test. */
 export async function serve(given: Partial<EnginePlan> = {}, options: Partial<ServeOptions> = {}) {
-  const clock = realClock({ seed: 7 })
+  const clock = options.clock ?? realClock({ seed: 7 })
   const engine = await buildEngine(planOf(given), clock)
   const server = await serveEngine(engine, { clock, ...options })
   onTestFinished(() => server.close())

@@ -174,6 +174,13 @@ describe('driver in process', () => {
     })
   })
 
+  test('takes a module as engine', async () => {
+    const module = new URL('./embedded-engine.ts', import.meta.url)
+    const driver = await connect(virtualClock(), { engine: { module, options: { kvTokensMax: 9 } } })
+    const { result } = driver.chat(ask([user('more words than nine tokens can hold')]), context, collector())
+    await expect(result).rejects.toMatchObject({ code: 'ORLA_CONTEXT_LENGTH', message: /context length is 9 tokens/ })
+  })
+
   test('takes a function as engine', async () => {
     const clock = virtualClock()
     const driver = await connect(clock, {
