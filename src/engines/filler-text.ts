@@ -2,7 +2,7 @@
 
 import type { TokenSpan } from '../schema/message.ts'
 
-/** Short English words that byte-pair vocabularies hold whole, each with the space before it. A power of two of them. */
+/** Short English words that byte-pair vocabularies hold whole, each with the space before it. */
 const words = (
   'the of and to in is you that it he was for on are as with his they at be this have from or one had by word but not ' +
   'what all were we when your can said there use an each which she do how their if will up other about out many then ' +
@@ -10,7 +10,9 @@ const words = (
   'than first water been call who oil its now find long down day did get come made may part over new sound take only ' +
   'little work know place year live me back give most very after thing our just name good sentence man think say great ' +
   'where help'
-).split(' ')
+)
+  .split(' ')
+  .map((word) => ` ${word}`)
 
 /** 32-bit FNV-1a of the stream's name. */
 function hashOf(stream: string): number {
@@ -37,7 +39,7 @@ export function fillerText(span: TokenSpan): string {
   const seed = hashOf(span.stream)
   let text = ''
   for (let position = span.from; position < span.to; position++) {
-    text += ` ${words[mix(seed, position) % words.length]}`
+    text += words[mix(seed, position) % words.length]!
   }
   return text
 }

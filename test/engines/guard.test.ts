@@ -81,6 +81,17 @@ describe('deadlines', () => {
     expect(clock.nowMs()).toBe(20 * 90 + 100)
   })
 
+  test('silence after an early first token is noticed before the first-token deadline', async () => {
+    const clock = virtualClock()
+    const { driver, say } = puppet()
+    const failed = rejection(guard(driver, clock).result)
+    await clock.advance(10)
+    say('x')
+    await clock.advance(100)
+    expect(clock.pendingTimers).toBe(0)
+    expect((await failed).details).toMatchObject({ timeout: 'idle' })
+  })
+
   test('the whole must end in time although tokens keep coming', async () => {
     const clock = virtualClock()
     const { driver, say } = puppet()

@@ -124,7 +124,8 @@ describe('an answer', () => {
 describe('connections', () => {
   test('one socket serves sequential calls', async () => {
     await using engine = await fakeEngine((exchange) => exchange.reply(200, sse(finish('stop')) + sse('[DONE]')))
-    await using driver = await connect(engine.url)
+    const clock = virtualClock()
+    await using driver = await connect(engine.url, {}, clock)
     for (let i = 0; i < 5; i++) {
       await ask(driver).result
       // undici hands a socket back one turn of the loop after the body has ended.
@@ -132,6 +133,7 @@ describe('connections', () => {
     }
     expect(engine.exchanges).toHaveLength(5)
     expect(engine.connections).toBe(1)
+    expect(clock.pendingTimers).toBe(0)
   })
 
   test('200 concurrent calls over 32 sockets all finish with their own answers', async () => {
@@ -262,6 +264,20 @@ describe('close', () => {
     expect(await driver.probe(100)).toMatchObject({ state: 'unreachable', error: { code: 'ORLA_CLOSED' } })
     await engine.exchanges[0]!.closed
   })
+})
+
+test('close lets go of a connection that is held open after its answer', async () => {
+  await using engine = await fakeEngine(async (exchange) => {
+    await exchange.stream()
+    await exchange.events(finish('stop'), '[DONE]')
+  })
+  const clock = virtualClock()
+  const driver = await connect(engine.url, {}, clock)
+  await ask(driver).result
+  expect(clock.pendingTimers).toBe(1)
+  await driver.close()
+  await engine.exchanges[0]!.closed
+  expect(clock.pendingTimers).toBe(0)
 })
 
 describe('a request that cannot be written', () => {

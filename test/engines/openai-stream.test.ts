@@ -120,6 +120,18 @@ describe('chunks', () => {
     )
   })
 
+  test.each(['', '\n', '\r', '\r\n', '\n\n'])('whose last event ends with %j hold it', (ending) => {
+    const last = { ...finish('stop'), usage: { prompt_tokens: 3 } }
+    const { outcome } = readAll([Buffer.from(`data: ${JSON.stringify(last)}${ending}`)])
+    expect(outcome).toMatchObject({ ok: true, result: { finishReason: 'stop', usage: { promptTokens: 3 } } })
+  })
+
+  test('after [DONE] are not read', () => {
+    const { deltas, result } = read(finish('stop'), '[DONE]', delta({ content: 'late' }), { error: 'late' }, '[DONE]')
+    expect(deltas).toEqual([])
+    expect(result.content).toBe('')
+  })
+
   test('with invalid UTF-8 are read with replacement characters', () => {
     const bytes = Buffer.concat([
       Buffer.from('data: {"choices":[{"delta":{"content":"a'),
@@ -301,6 +313,20 @@ describe('tool calls', () => {
     expect(result.toolCalls).toEqual([
       { id: 'a', name: 'f', arguments: '{"x":1}' },
       { id: 'b', name: 'f', arguments: '{"x":2}' },
+    ])
+  })
+
+  test('that all claim index 0 may go back and forth', () => {
+    const { result } = read(
+      tool({ index: 0, id: 'a', function: { name: 'f', arguments: '{' } }),
+      tool({ index: 0, id: 'b', function: { name: 'g', arguments: '[' } }),
+      tool({ index: 0, id: 'a', function: { name: 'f', arguments: '}' } }),
+      tool({ index: 0, id: 'b', function: { arguments: ']' } }),
+      finish('tool_calls'),
+    )
+    expect(result.toolCalls).toEqual([
+      { id: 'a', name: 'f', arguments: '{}' },
+      { id: 'b', name: 'g', arguments: '[]' },
     ])
   })
 

@@ -200,7 +200,7 @@ describe('what is not the wire', () => {
 
   test('informational responses before the answer are skipped', async () => {
     await using engine = await fakeEngine(async (exchange) => {
-      for (let i = 0; i < 20; i++) await exchange.head(103, { link: '</x>' })
+      for (let i = 0; i < 20; i++) await exchange.head(103, { 'content-type': 'text/html' })
       await exchange.answer(finish('stop'), '[DONE]')
     })
     await using driver = await connect(engine.url)
