@@ -72,11 +72,6 @@ export class ChatExchange implements ChatCall, HttpListener {
     this.#close()
   }
 
-  /** Lets go of the connection, whatever is still on it. */
-  drop(): void {
-    this.#close()
-  }
-
   response(status: number, headers: ResponseHeaders): void {
     const { scope } = this.#options.http
     const contentType = first(headers['content-type']) ?? ''

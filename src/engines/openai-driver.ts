@@ -168,7 +168,6 @@ export function createOpenAiDriver(
       log.debug({ backend, exchanges: exchanges.size }, 'closing the connections of a backend')
       for (const exchange of exchanges) {
         exchange.cancel(new CancelledError('shutdown', `backend "${backend}" was closed`))
-        exchange.drop()
       }
       await http.close()
     },
