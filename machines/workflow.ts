@@ -23,8 +23,8 @@ export type RunEvent =
   | { type: 'run.start' }
   /** A stage is settled; `unsettled` are left. */
   | { type: 'stage.settled'; unsettled: number }
-  /** A stage failed. */
-  | { type: 'stage.failed'; error: OrlaError }
+  /** A stage failed, or the input turned out not to be valid. */
+  | { type: 'run.fail'; error: OrlaError }
   /** Asked from outside: the caller, a deadline, a shutdown. */
   | { type: 'run.cancel'; error: OrlaError }
 
@@ -41,7 +41,7 @@ export const workflowMachine = setup({
   actions: {
     begin: ({ context }) => context.effects.begin(),
     stopStages: ({ context, event }) => {
-      if (event.type === 'stage.failed' || event.type === 'run.cancel') context.effects.stop(event.error)
+      if (event.type === 'run.fail' || event.type === 'run.cancel') context.effects.stop(event.error)
     },
     finish: ({ context }, params: { outcome: 'completed' | 'failed' | 'cancelled' }) =>
       context.effects.finish(params.outcome),
@@ -52,13 +52,17 @@ export const workflowMachine = setup({
   initial: 'pending',
   states: {
     pending: {
-      on: { 'run.start': 'running', 'run.cancel': { target: 'cancelling', actions: 'stopStages' } },
+      on: {
+        'run.start': 'running',
+        'run.fail': { target: 'failing', actions: 'stopStages' },
+        'run.cancel': { target: 'cancelling', actions: 'stopStages' },
+      },
     },
     running: {
       entry: 'begin',
       on: {
         'stage.settled': { guard: 'allSettled', target: 'completed' },
-        'stage.failed': { target: 'failing', actions: 'stopStages' },
+        'run.fail': { target: 'failing', actions: 'stopStages' },
         'run.cancel': { target: 'cancelling', actions: 'stopStages' },
       },
     },

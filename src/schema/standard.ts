@@ -63,7 +63,8 @@ function toChecked(result: StandardSchemaV1.Result<unknown>, base: string): Chec
  * @throws {Error} when the library cannot say; the caller turns that into an issue with a path
  */
 export function jsonSchemaOf(schema: StandardSchemaV1): JsonSchema {
-  const standard: { vendor: string; jsonSchema?: { input(options: { target: string }): JsonSchema } } = schema['~standard']
+  const standard: { vendor: string; jsonSchema?: { input(options: { target: string }): JsonSchema } } =
+    schema['~standard']
   if (standard.jsonSchema === undefined) {
     throw new Error(
       `schemas of "${standard.vendor}" cannot be turned into JSON Schema; use a library with Standard JSON Schema (zod 4.2+), or wrap one with withJsonSchema(schema, jsonSchema)`,

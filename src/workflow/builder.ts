@@ -70,18 +70,28 @@ export interface StageOptions<
   priority?: HintOption<Input, Results> | { stage?: HintOption<Input, Results>; request?: HintOption<Input, Results> }
 }
 
+/** A stage's mention of a backend. */
+export interface BackendReference {
+  path: string
+  backend: string
+}
+
 /** A workflow that can be started. Immutable and re-entrant. */
 export interface Workflow<Input = unknown, Output = unknown> {
   readonly name: string
   /** The compiled form. Compiled once. Throws WorkflowInvalidError with every problem. */
   readonly definition: WorkflowDefinition
+  /** Backends that stages name, each with the path of the option: checked by the runtime, which has the backends. */
+  readonly backendReferences: readonly BackendReference[]
   /** Carries the types only; never present. */
   readonly types?: { input: Input; output: Output }
 }
 
 /** A workflow under construction, and a workflow already: without `output` its result is the results of all stages. */
-export interface WorkflowBuilder<Input, InputGiven, Stages extends StageTypes>
-  extends Workflow<InputGiven, AllResults<Stages>> {
+export interface WorkflowBuilder<Input, InputGiven, Stages extends StageTypes> extends Workflow<
+  InputGiven,
+  AllResults<Stages>
+> {
   /** Adds a stage that may be skipped. */
   stage<
     const Name extends string,
@@ -108,9 +118,7 @@ export interface WorkflowBuilder<Input, InputGiven, Stages extends StageTypes>
     Stages & Record<Name, { value: OutputValue<Output>; skippable: InheritsSkip<Stages, After> }>
   >
   /** Says what the run's result is. */
-  output<Output>(
-    make: (context: BuilderContext<Input, AllResults<Stages>>) => Output,
-  ): Workflow<InputGiven, Output>
+  output<Output>(make: (context: BuilderContext<Input, AllResults<Stages>>) => Output): Workflow<InputGiven, Output>
 }
 
 /** Stages as a list that grows at one end: adding one is O(1), also the hundred-thousandth. */
@@ -161,6 +169,13 @@ class FinishedWorkflow implements Workflow {
     this.input = input
     this.stages = stages
     this.#result = result
+  }
+
+  get backendReferences(): BackendReference[] {
+    return toArray(this.stages).flatMap(({ name, options }) => {
+      const backend = (options as { backend?: unknown } | null)?.backend
+      return typeof backend === 'string' ? [{ path: `stages.${name}.backend`, backend }] : []
+    })
   }
 
   get definition(): WorkflowDefinition {

@@ -10,7 +10,15 @@ import { InferenceParams, type ToolSpec } from '../schema/chat.ts'
 import { issuesOf } from '../schema/options.ts'
 import { StageSettings } from '../schema/stage.ts'
 import { jsonSchemaOf } from '../schema/standard.ts'
-import type { BoundTool, Hint, StageContext, StageDefinition, StageMapping, WorkflowDefinition } from './definition.ts'
+import type {
+  BoundTool,
+  Hint,
+  PromptBuilder,
+  StageContext,
+  StageDefinition,
+  StageMapping,
+  WorkflowDefinition,
+} from './definition.ts'
 import { findCycles } from './graph.ts'
 import type { ToolDefinition } from './tool.ts'
 
@@ -32,6 +40,9 @@ export interface RawWorkflow {
 const isFunction = (value: unknown): boolean => typeof value === 'function'
 const isSchema = (value: unknown): boolean =>
   (typeof value === 'object' || typeof value === 'function') && value !== null && '~standard' in value
+/** A function, or a template that was compiled from plain data. */
+const isPrompt = (value: unknown): boolean =>
+  isFunction(value) || (typeof value === 'object' && value !== null && 'messages' in value)
 const hint = z.union([z.number(), z.custom<(context: StageContext) => number>(isFunction)])
 
 /** All options of a stage: the plain ones, and those that hold functions. */
@@ -39,7 +50,7 @@ const StageOptionsSchema = StageSettings.extend({
   mapping: z.custom<Mapper>(isFunction, 'a mapper is a function').optional(),
   tools: z.record(z.string(), z.unknown()).optional(),
   output: z.custom<StandardSchemaV1>(isSchema, 'not a Standard Schema').optional(),
-  prompt: z.custom<StageDefinition['prompt']>(isFunction, 'a prompt builder is a function').optional(),
+  prompt: z.custom<PromptBuilder>(isPrompt, 'a prompt builder is a function').optional(),
   priority: z.union([hint, z.strictObject({ stage: hint.optional(), request: hint.optional() })]).optional(),
   when: z.custom<(context: StageContext) => boolean>(isFunction, 'a condition is a function').optional(),
 })
@@ -87,14 +98,22 @@ export function compileWorkflow(raw: RawWorkflow): WorkflowDefinition {
   after.forEach((dependencies, index) => dependencies.forEach((dependency) => dependents[dependency]!.push(index)))
   const stages = parsed.map((stage, index) => {
     const { options, tools, jsonSchema } = stage!
-    return toDefinition(raw, index, options, after[index]!, dependents[index]!, tools, jsonSchema, (dependent) =>
-      parsed[dependent]!.options.context === 'append',
+    return toDefinition(
+      raw,
+      index,
+      options,
+      after[index]!,
+      dependents[index]!,
+      tools,
+      jsonSchema,
+      (dependent) => parsed[dependent]!.options.context === 'append',
     )
   })
   return Object.freeze({
     name: raw.name,
     input: raw.input,
     stages,
+    byName: new Map(stages.map((stage) => [stage.name, stage])),
     roots: stages.filter((stage) => stage.after.length === 0).map((stage) => stage.index),
     result: raw.result ?? ((context: StageContext) => ({ ...context.results })),
   })
@@ -108,7 +127,11 @@ function checkName(name: unknown, path: string, what: string, report: Report): b
     return false
   }
   if (name.length > limits.nameLengthMax) {
-    report(path, 'name_too_long', `a ${what} name has at most ${limits.nameLengthMax} characters, this has ${name.length}`)
+    report(
+      path,
+      'name_too_long',
+      `a ${what} name has at most ${limits.nameLengthMax} characters, this has ${name.length}`,
+    )
     return false
   }
   if (isUnsafeKey(name)) {

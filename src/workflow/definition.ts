@@ -3,6 +3,7 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec'
 import type { StageClass } from '../ids.ts'
 import type { Mapper, StageRequirements } from '../mapping/mapper.ts'
+import type { CompiledPrompt } from '../prompts/template.ts'
 import type { InferenceParams, ToolSpec } from '../schema/chat.ts'
 import type { JsonSchema } from '../schema/json.ts'
 import type { Message } from '../schema/message.ts'
@@ -30,6 +31,9 @@ export interface BoundTool {
   readonly definition: ToolDefinition
 }
 
+/** Builds a prompt: a function that returns text (one user message) or messages, or a compiled template. */
+export type PromptBuilder = ((context: StageContext) => string | readonly Message[]) | CompiledPrompt
+
 /** One stage, complete: no optional knob is left undecided. */
 export interface StageDefinition {
   readonly index: number
@@ -46,8 +50,7 @@ export interface StageDefinition {
   /** The tools as the model sees them; undefined without tools. */
   readonly toolSpecs: readonly ToolSpec[] | undefined
   readonly output: { readonly schema: StandardSchemaV1; readonly jsonSchema: JsonSchema } | undefined
-  /** Returns text (one user message) or messages. */
-  readonly prompt: (context: StageContext) => string | readonly Message[]
+  readonly prompt: PromptBuilder
   /** `append`: the conversations of the parents come first; `results`: only what `prompt` returns. */
   readonly context: 'results' | 'append'
   /** True if some dependent appends this stage's conversation, so that it must be kept. */
@@ -75,6 +78,7 @@ export interface WorkflowDefinition {
   readonly name: string
   readonly input: StandardSchemaV1 | undefined
   readonly stages: readonly StageDefinition[]
+  readonly byName: ReadonlyMap<string, StageDefinition>
   /** Indexes of the stages that wait for nothing. */
   readonly roots: readonly number[]
   /** Makes the run's result. */

@@ -56,7 +56,7 @@ export function criticalPath(stages: readonly TimedStage[]): string[] {
       undefined,
     )
   const path: string[] = []
-  for (let at = last(stages); at !== undefined && path.length <= stages.length; ) {
+  for (let at = last(stages); at !== undefined && path.length <= stages.length;) {
     path.push(at.name)
     at = last(at.after.flatMap((name) => byName.get(name) ?? []))
   }

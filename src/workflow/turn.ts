@@ -106,7 +106,13 @@ function afterMismatch(
   const said = answerMessage(result)
   if (state.phase === 'work') {
     const ask = user('Now give your final answer, and nothing else, as JSON that matches the required schema.')
-    return { next: 'continue', phase: 'answer', repair: false, add: [said, ask], reason: 'final answer under the schema' }
+    return {
+      next: 'continue',
+      phase: 'answer',
+      repair: false,
+      add: [said, ask],
+      reason: 'final answer under the schema',
+    }
   }
   const listed = issues.slice(0, 20).map((issue) => `- ${issue.path}: ${issue.message}`)
   if (state.repairs >= stage.repairTurns) {
@@ -119,7 +125,13 @@ function afterMismatch(
   const ask = user(
     `Your answer does not match the required schema:\n${listed.join('\n')}\nAnswer again, with JSON that matches and nothing else.`,
   )
-  return { next: 'continue', phase: 'answer', repair: true, add: [said, ask], reason: `repair: ${listed[0] ?? 'mismatch'}` }
+  return {
+    next: 'continue',
+    phase: 'answer',
+    repair: true,
+    add: [said, ask],
+    reason: `repair: ${listed[0] ?? 'mismatch'}`,
+  }
 }
 
 function fail(

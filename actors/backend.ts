@@ -1,0 +1,238 @@
+// Backend actor
+//
+// Owns: the sub-queues of one backend, its window, its leases, and whether it admits anything (health machine).
+// Does not own: which stage comes here (mapper), bytes on the wire (the stage infers through the driver), KV cache
+// (memory manager).
+// In:  backend.request, backend.withdraw, backend.release, backend.reconfigure, backend.drain, backend.resume
+// Out: stage.granted, stage.rejected
+// Invariants
+//   B1. Requests in flight never exceed the window at the instant of a grant.
+//   B2. A request leaves by exactly one of: granted then released, rejected, withdrawn.
+//   B3. A full queue, an open breaker and a draining backend answer with a typed rejection; nothing is dropped.
+//   B4. While the breaker is half-open, one request is in flight as its probe.
+
+import { createActor, type ActorRefFrom, type AnyActorRef, type SnapshotFrom } from 'xstate'
+import { backendMachine, openDelayMs, type BreakerSettings } from '../machines/backend.ts'
+import type { Clock } from '../src/clock.ts'
+import { RejectedError, type ErrorFacts } from '../src/errors.ts'
+import type { Logger } from '../src/log.ts'
+import type { SchedulingPolicies, SchedulingPolicy } from '../src/scheduling/policy.ts'
+import { SubQueues, type SubQueueLoad } from '../src/scheduling/sub-queues.ts'
+import { RequestWindow } from '../src/scheduling/window.ts'
+import { stateLogic, type ActorState } from './logic.ts'
+import type { BackendMessage, BackendReconfigure, BackendRequest, Post, StageAddress } from './messages.ts'
+
+/** What a backend actor is made with. */
+export interface BackendInput {
+  /** The actor that shares its system and its clock with all others. */
+  root: AnyActorRef
+  name: string
+  windowRequests: number
+  queueCapacity: number
+  policies: SchedulingPolicies
+  breaker: BreakerSettings
+  /** Finds a policy by name, for reconfiguration. */
+  policyOf(name: string): SchedulingPolicy
+  clock: Clock
+  log: Logger
+  post: Post
+}
+
+/** Health of a backend as people and mappers see it. */
+export type BackendHealth = SnapshotFrom<typeof backendMachine>['value']
+
+/** Load of a backend at one instant. Plain data. */
+export interface BackendLoad {
+  health: BackendHealth
+  inFlight: number
+  waiting: number
+  windowRequests: number
+  queueCapacity: number
+  stagePolicy: string
+  requestPolicy: string
+}
+
+/** State of a backend actor. Changed in place: it is one owner's, and a copy for every message would be waste. */
+export class BackendState implements ActorState<BackendMessage> {
+  readonly #input: BackendInput
+  readonly #queues: SubQueues
+  readonly #window: RequestWindow
+  readonly #health: ActorRefFrom<typeof backendMachine>
+  /** Where to answer, for requests that wait. */
+  readonly #replyTo = new Map<string, StageAddress>()
+  readonly #leases = new Set<string>()
+  #queueCapacity: number
+  #arrivals = 0
+  /** Request that probes a half-open backend. */
+  #probe: string | undefined
+  #openedAtMs = 0
+
+  constructor(input: BackendInput) {
+    this.#input = input
+    this.#queueCapacity = input.queueCapacity
+    this.#window = new RequestWindow(input.windowRequests)
+    this.#queues = new SubQueues(input.policies, (policy, message) =>
+      input.log.error({ backend: input.name, policy }, `scheduling policy failed, using arrival order: ${message}`),
+    )
+    this.#health = createActor(backendMachine, { input: input.breaker, parent: input.root })
+    this.#health.subscribe({
+      next: (snapshot) => this.#onHealth(snapshot.value),
+      error: (error) => input.log.error({ backend: input.name, error }, 'health machine failed'),
+    })
+    this.#health.start()
+  }
+
+  handle(message: BackendMessage): void {
+    switch (message.type) {
+      case 'backend.request':
+        return this.#enqueue(message)
+      case 'backend.withdraw':
+        if (this.#queues.withdraw(message.requestId)) this.#replyTo.delete(message.requestId)
+        return
+      case 'backend.release':
+        return this.#release(message.requestId, message.verdict)
+      case 'backend.reconfigure':
+        return this.#reconfigure(message)
+      case 'backend.drain':
+      case 'backend.resume':
+        this.#health.send({ type: message.type })
+        this.#grant()
+        return
+    }
+  }
+
+  load(): BackendLoad {
+    return {
+      health: this.#health.getSnapshot().value,
+      inFlight: this.#window.inFlight,
+      waiting: this.#queues.size,
+      windowRequests: this.#window.size,
+      queueCapacity: this.#queueCapacity,
+      stagePolicy: this.#queues.policies.stage.name,
+      requestPolicy: this.#queues.policies.request.name,
+    }
+  }
+
+  /** What waits, by stage class. O(classes). */
+  subQueues(): SubQueueLoad[] {
+    return this.#queues.classes()
+  }
+
+  /** A message could not be handled: a bug, said loudly, that must not stop the backend. */
+  report(error: unknown, message: BackendMessage): void {
+    this.#input.log.error({ backend: this.#input.name, message: message.type, error }, 'backend actor failed')
+  }
+
+  /** Ends the health machine and its timer. */
+  stop(): void {
+    this.#health.stop()
+  }
+
+  #enqueue({ request, replyTo }: BackendRequest): void {
+    const rejection = this.#rejection()
+    if (rejection !== undefined) {
+      this.#input.post(replyTo, { type: 'stage.rejected', requestId: request.requestId, error: rejection })
+      return
+    }
+    const order = this.#arrivals++
+    this.#replyTo.set(request.requestId, replyTo)
+    this.#queues.enqueue({ ...request, arrivalMs: this.#input.clock.nowMs(), arrivalOrder: order })
+    this.#grant()
+  }
+
+  /** Why a request that comes now cannot be taken. */
+  #rejection(): ErrorFacts | undefined {
+    const { name, breaker, clock } = this.#input
+    const snapshot = this.#health.getSnapshot()
+    if (snapshot.value === 'open') {
+      const openMs = openDelayMs(breaker, snapshot.context.opened)
+      const retryAfterMs = Math.max(0, this.#openedAtMs + openMs - clock.nowMs())
+      const message = `backend "${name}" failed ${breaker.failuresMax} times in a row and is left alone for ${Math.ceil(retryAfterMs)} ms`
+      return new RejectedError('ORLA_BACKEND_OPEN', message, { backend: name, retryAfterMs }).toJSON()
+    }
+    if (snapshot.value === 'draining') {
+      return new RejectedError('ORLA_BACKEND_DRAINING', `backend "${name}" is draining and takes nothing new`, {
+        backend: name,
+      }).toJSON()
+    }
+    const depth = this.#queues.size
+    if (depth < this.#queueCapacity || (depth === 0 && this.#window.free > 0)) return undefined
+    return new RejectedError(
+      'ORLA_QUEUE_FULL',
+      `backend "${name}": ${depth} requests wait already (queueCapacity ${this.#queueCapacity}); come back later, widen the window or add a backend`,
+      { backend: name, depth, queueCapacity: this.#queueCapacity },
+    ).toJSON()
+  }
+
+  #grant(): void {
+    while (this.#queues.size > 0 && this.#window.free > 0 && this.#admits()) {
+      const request = this.#queues.next(this.#input.clock.nowMs())
+      if (request === undefined) return
+      const replyTo = this.#replyTo.get(request.requestId)!
+      this.#replyTo.delete(request.requestId)
+      this.#window.take()
+      this.#leases.add(request.requestId)
+      if (this.#health.getSnapshot().value === 'halfOpen') this.#probe = request.requestId
+      this.#input.post(replyTo, { type: 'stage.granted', requestId: request.requestId })
+    }
+  }
+
+  #admits(): boolean {
+    const health = this.#health.getSnapshot().value
+    return health === 'healthy' || health === 'draining' || (health === 'halfOpen' && this.#probe === undefined)
+  }
+
+  #release(requestId: string, verdict: 'ok' | 'faulty' | 'inconclusive'): void {
+    // A lease that is not known was given back already: releasing is idempotent, so that no path can leak a slot.
+    if (!this.#leases.delete(requestId)) return
+    this.#window.give()
+    const wasProbe = this.#probe === requestId
+    if (wasProbe) this.#probe = undefined
+    if (verdict === 'faulty') this.#health.send({ type: 'request.failed' })
+    else if (verdict === 'ok') this.#health.send({ type: 'request.succeeded' })
+    else if (wasProbe) this.#health.send({ type: 'probe.inconclusive' })
+    this.#grant()
+  }
+
+  #reconfigure(change: BackendReconfigure): void {
+    if (change.windowRequests !== undefined) this.#window.resize(change.windowRequests)
+    if (change.queueCapacity !== undefined) this.#queueCapacity = change.queueCapacity
+    if (change.stagePolicy !== undefined || change.requestPolicy !== undefined) {
+      const { policyOf } = this.#input
+      const now = this.#queues.policies
+      this.#queues.setPolicies({
+        stage: change.stagePolicy === undefined ? now.stage : policyOf(change.stagePolicy),
+        request: change.requestPolicy === undefined ? now.request : policyOf(change.requestPolicy),
+      })
+    }
+    this.#grant()
+  }
+
+  #onHealth(health: BackendHealth): void {
+    if (health === 'open') {
+      this.#openedAtMs = this.#input.clock.nowMs()
+      this.#rejectAll()
+    } else if (health === 'halfOpen' || health === 'healthy') {
+      this.#grant()
+    }
+  }
+
+  /** What waits at a backend that has just failed is sent back at once, so that it can go elsewhere or try later. */
+  #rejectAll(): void {
+    const error = this.#rejection()!
+    const waiting = [...this.#replyTo]
+    for (const [requestId] of waiting) {
+      this.#queues.withdraw(requestId)
+      this.#replyTo.delete(requestId)
+    }
+    for (const [requestId, replyTo] of waiting) {
+      this.#input.post(replyTo, { type: 'stage.rejected', requestId, error })
+    }
+  }
+}
+
+/** Logic of the backend actor. */
+export const backendLogic = stateLogic<BackendState, BackendMessage, BackendInput>(
+  (input) => new BackendState(input),
+  (state, error, message) => state.report(error, message),
+)

@@ -1,0 +1,134 @@
+// What actors say to each other, and where it goes.
+//
+// Every message is plain data that survives structuredClone, so that an actor may live on another thread. Functions
+// (prompts, tools, mappers, policies) never travel: they are found by name on the side that owns them.
+
+import type { ErrorFacts } from '../src/errors.ts'
+import type { RequestView } from '../src/scheduling/request-view.ts'
+import type { Transition } from '../src/schema/transition.ts'
+
+/** Where a message goes. */
+export type Address =
+  | { actor: 'stage'; runId: string; stage: string }
+  | { actor: 'backend'; name: string }
+  | { actor: 'mapper' }
+  | { actor: 'memory' }
+  | { actor: 'tool'; workflow: string; stage: string; tool: string }
+
+/** Address of a stage: where answers to its questions go. */
+export type StageAddress = Extract<Address, { actor: 'stage' }>
+
+/** A turn asks for a slot. `arrivalMs` and `arrivalOrder` are the backend's to give. */
+export interface BackendRequest {
+  type: 'backend.request'
+  request: Omit<RequestView, 'arrivalMs' | 'arrivalOrder'>
+  replyTo: StageAddress
+}
+/** A turn that waits is not wanted any more. */
+export interface BackendWithdraw {
+  type: 'backend.withdraw'
+  requestId: string
+}
+/** A turn gives its slot back. */
+export interface BackendRelease {
+  type: 'backend.release'
+  requestId: string
+  /** `faulty`: the backend is to blame, its breaker counts it. `inconclusive`: cancelled, which says nothing. */
+  verdict: 'ok' | 'faulty' | 'inconclusive'
+}
+/** Change of a backend at work. Absent fields stay as they are. Requests that wait keep waiting. */
+export interface BackendReconfigure {
+  type: 'backend.reconfigure'
+  windowRequests?: number
+  queueCapacity?: number
+  /** Name of a policy known to the runtime. */
+  stagePolicy?: string
+  /** Name of a policy known to the runtime. */
+  requestPolicy?: string
+}
+/** Take nothing new, finish what runs; or go back to work. */
+export interface BackendDrain {
+  type: 'backend.drain' | 'backend.resume'
+}
+/** What a backend actor hears. */
+export type BackendMessage = BackendRequest | BackendWithdraw | BackendRelease | BackendReconfigure | BackendDrain
+
+/** A stage asks where to run. */
+export interface MapperMap {
+  type: 'mapper.map'
+  workflow: string
+  stage: string
+  input: unknown
+  results: Readonly<Record<string, unknown>>
+  replyTo: StageAddress
+}
+/** What the mapper actor hears. */
+export type MapperMessage = MapperMap
+
+/** A stage calls a tool. */
+export interface ToolCallMessage {
+  type: 'tool.call'
+  callId: string
+  /** JSON text as the model wrote it. */
+  arguments: string
+  replyTo: StageAddress
+}
+/** A stage does not want a tool's result any more. */
+export interface ToolCancelMessage {
+  type: 'tool.cancel'
+  callId: string
+  replyTo: StageAddress
+}
+/** What a tool actor hears. */
+export type ToolMessage = ToolCallMessage | ToolCancelMessage
+
+/** The transition feed, as the memory manager gets it. */
+export interface MemoryTransition {
+  type: 'memory.transition'
+  transition: Transition
+  /** The runtime clock's reading, ms: `transition.atMs` counts from the start of its run. */
+  nowMs: number
+}
+/** What the memory manager hears. */
+export type MemoryMessage = MemoryTransition
+
+/** The mapper's answer. */
+export interface StageMapped {
+  type: 'stage.mapped'
+  backend: string
+  model: string
+  reason: string
+}
+/** The mapper found no place. */
+export interface StageUnmapped {
+  type: 'stage.unmapped'
+  error: ErrorFacts
+}
+/** A slot is there. */
+export interface StageGranted {
+  type: 'stage.granted'
+  requestId: string
+}
+/** A backend does not take the turn. */
+export interface StageRejected {
+  type: 'stage.rejected'
+  requestId: string
+  error: ErrorFacts
+}
+/** A tool ended. */
+export interface StageToolResult {
+  type: 'stage.toolResult'
+  callId: string
+  ok: boolean
+  /** Text that goes back to the model. */
+  content: string
+  durationMs: number
+}
+/** What a stage actor hears from other actors. */
+export type StageMessage = StageMapped | StageUnmapped | StageGranted | StageRejected | StageToolResult
+
+/** Any message between actors. */
+export type ActorMessage = BackendMessage | MapperMessage | ToolMessage | MemoryMessage | StageMessage
+
+/** Takes a message to its actor. Messages to actors that are gone are counted as dead letters. */
+export type Post = (to: Address, message: ActorMessage) => void

@@ -1,0 +1,75 @@
+// What a stage actor needs of its run, and of the runtime. The workflow actor and the runtime supply it.
+
+import type { Clock, Random } from '../src/clock.ts'
+import type { ChatCall, ChatContext, ChatSink } from '../src/engines/driver.ts'
+import type { ContextChain } from '../src/prompts/chain.ts'
+import type { PromptMeasure } from '../src/prompts/conversation.ts'
+import type { TokenCorrection } from '../src/prompts/correction.ts'
+import type { CompiledPrompt } from '../src/prompts/template.ts'
+import type { ChatRequest, DeltaChannel, ToolSpec } from '../src/schema/chat.ts'
+import type { Message } from '../src/schema/message.ts'
+import type { Transition } from '../src/schema/transition.ts'
+import type { StageContext, StageDefinition } from '../src/workflow/definition.ts'
+import type { Settlement } from '../src/workflow/progress.ts'
+import type { Post } from './messages.ts'
+import type { StageActor } from './stage.ts'
+
+type WithoutStamp<T> = T extends Transition ? Omit<T, 'seq' | 'atMs' | 'runId'> : never
+
+/** A transition before its run stamps it. */
+export type TransitionBody = WithoutStamp<Transition>
+
+/** Services of the runtime that every stage uses. */
+export interface StageServices {
+  clock: Clock
+  /** Jitter of retries. */
+  random: Random
+  post: Post
+  /** Tokens and chain of a prompt: at once when small, from the pool when large. */
+  measure(messages: readonly Message[], tools: readonly ToolSpec[] | undefined): PromptMeasure | Promise<PromptMeasure>
+  /** Messages of a prompt template: at once when small, from the pool when large. */
+  render(prompt: CompiledPrompt, context: StageContext): readonly Message[] | Promise<readonly Message[]>
+  correction: TokenCorrection
+  /** Model that a backend serves by default. */
+  modelOf(backend: string): string
+  /** Starts an inference at a backend, under its deadlines and the stage's. */
+  infer(
+    backend: string,
+    request: ChatRequest,
+    context: ChatContext,
+    sink: ChatSink,
+    timeouts: StageDefinition['timeouts'],
+  ): ChatCall
+}
+
+/** What a stage needs of its run. */
+export interface StageHost {
+  readonly services: StageServices
+  readonly runId: string
+  readonly workflow: string
+  readonly tenant: string
+  /** The run's priority, added to the stage's hints. */
+  readonly priority: number
+  /** Ms on the runtime's clock. */
+  readonly startedAtMs: number
+  /** Ms on the runtime's clock; Infinity without a deadline. */
+  readonly deadlineAtMs: number
+  /** Tokens that the run was served so far. */
+  readonly attainedTokens: number
+  /** True if somebody sees token events of this run. */
+  readonly tokensWatched: boolean
+  /** Ms since the run started. */
+  elapsedMs(): number
+  attain(tokens: number): void
+  contextOf(stage: StageDefinition): StageContext
+  /** Conversations of the stage's dependencies that completed, in order of `after`. */
+  conversationsBefore(stage: StageDefinition): readonly (readonly Message[])[]
+  /** Estimated tokens that a prompt shares with the run's last one on that backend and model. */
+  sharedTokens(backend: string, model: string, chain: ContextChain): number
+  /** Notes the prompt that the backend computes now. */
+  remember(backend: string, model: string, chain: ContextChain): void
+  emit(transition: TransitionBody): void
+  token(stage: string, turn: number, channel: DeltaChannel, text: string): void
+  /** A stage is done, for good. `value` is its result, or its error. */
+  settled(stage: StageActor, settlement: Settlement, value: unknown): void
+}

@@ -1,0 +1,760 @@
+// Stage actor
+//
+// Owns: one stage of one run: its conversation, its turns, its retries, its inference under way.
+// Does not own: where it runs (mapper), when (backend), the run's other stages (workflow actor).
+// In:  start, cancel (from its workflow actor); stage.mapped, stage.unmapped, stage.granted, stage.rejected,
+//      stage.toolResult
+// Out: mapper.map, backend.request, backend.withdraw, backend.release, tool.call, tool.cancel; transitions
+// Invariants
+//   T1. Its state moves only along `src/workflow/stage-lifecycle.ts`; one transition is emitted for each move.
+//   T2. A slot that was granted is released exactly once, on every path.
+//   T3. It settles exactly once. Whatever arrives after that is dropped.
+//   T4. Tools run without a slot.
+
+import type { Timer } from '../src/clock.ts'
+import {
+  CancelledError,
+  errorFromFacts,
+  messageOf,
+  OrlaError,
+  StageError,
+  toOrlaError,
+  type ErrorFacts,
+} from '../src/errors.ts'
+import type { ChatCall } from '../src/engines/driver.ts'
+import { limits } from '../src/limits.ts'
+import { contextHash } from '../src/prompts/chain.ts'
+import type { PromptMeasure } from '../src/prompts/conversation.ts'
+import type { ChatRequest, ChatResult, DeltaChannel } from '../src/schema/chat.ts'
+import { parseJson } from '../src/schema/json.ts'
+import { user, type Message, type ToolCall } from '../src/schema/message.ts'
+import type { StageState } from '../src/schema/transition.ts'
+import { joinConversations } from '../src/workflow/context.ts'
+import type { Hint, StageContext, StageDefinition } from '../src/workflow/definition.ts'
+import { sumTurns, type StageReport, type TurnReport } from '../src/workflow/report.ts'
+import { isSettled, nextStageState, type StageEvent } from '../src/workflow/stage-lifecycle.ts'
+import { answerMessage, decideTurn, firstPhase, type Phase, type TurnDecision } from '../src/workflow/turn.ts'
+import type { StageAddress, StageMessage } from './messages.ts'
+import type { StageHost, StageServices } from './stage-host.ts'
+
+/** The turn that a stage is in. */
+interface Turn {
+  number: number
+  /** When its prompt began to be built, ms on the runtime's clock: TTFT counts from here. */
+  readyAtMs: number
+  measure: PromptMeasure
+  attempt: number
+  requestId: string
+  queuedAtMs: number
+  grantedAtMs: number
+  /** Sum over attempts. */
+  queueWaitMs: number
+  ttftMs: number | null
+}
+
+interface PendingTool {
+  call: ToolCall
+  result: string | undefined
+}
+
+/** One stage of one run. */
+export class StageActor {
+  readonly definition: StageDefinition
+  readonly report: StageReport
+  readonly #host: StageHost
+  readonly #services: StageServices
+  readonly #address: StageAddress
+  #state: StageState = 'pending'
+  /** Counts up when what is under way becomes void; continuations of promises compare it. */
+  #epoch = 0
+  #backend = ''
+  #model = ''
+  #priorities = { stage: 0, request: 0 }
+  #conversation: readonly Message[] = []
+  #phase: Phase
+  #repairs = 0
+  #turn: Turn | undefined
+  #call: ChatCall | undefined
+  #retryTimer: Timer | undefined
+  #stageTimer: Timer | undefined
+  /** Tool calls of this turn by their id within the stage, in the model's order. */
+  #tools = new Map<string, PendingTool>()
+  #toolsToStart: string[] = []
+
+  constructor(definition: StageDefinition, host: StageHost, report: StageReport) {
+    this.definition = definition
+    this.report = report
+    this.#host = host
+    this.#services = host.services
+    this.#address = { actor: 'stage', runId: host.runId, stage: definition.name }
+    this.#phase = firstPhase(definition)
+  }
+
+  /** The conversation so far, the last answer included. */
+  get conversation(): readonly Message[] {
+    return this.#conversation
+  }
+
+  /** Begins: the stage's dependencies are done. */
+  start(): void {
+    this.#guarded(() => {
+      const { definition } = this
+      const context = this.#host.contextOf(definition)
+      if (definition.when !== undefined && !this.#userCode(() => definition.when!(context), 'the condition `when`')) {
+        const reason = 'its condition `when` was not met'
+        this.#move('skip', (from, to) =>
+          this.#host.emit({ type: 'stage.skipped', stage: definition.name, from, to, reason }),
+        )
+        return this.#settle('skipped', undefined, reason)
+      }
+      this.report.startedAtMs = this.#host.elapsedMs()
+      if (definition.stageTimeoutMs !== undefined) this.#armStageTimer(definition.stageTimeoutMs)
+      const reason = definition.after.length === 0 ? 'waits for nothing' : 'its dependencies are done'
+      this.#move('start', (from, to) =>
+        this.#host.emit({ type: 'stage.started', stage: definition.name, from, to, reason }),
+      )
+      this.#priorities = {
+        stage: this.#hint(definition.stagePriority, context) + this.#host.priority,
+        request: this.#hint(definition.requestPriority, context) + this.#host.priority,
+      }
+      if (definition.mapping.kind === 'explicit') {
+        const { backend } = definition.mapping
+        const model = definition.requirements.model ?? this.#services.modelOf(backend)
+        return this.#onMapped(backend, model, 'explicit: the stage names its backend', context)
+      }
+      const { workflow } = this.#host
+      const { input, results } = context
+      this.#services.post(
+        { actor: 'mapper' },
+        {
+          type: 'mapper.map',
+          workflow,
+          stage: definition.name,
+          input,
+          results: { ...results },
+          replyTo: this.#address,
+        },
+      )
+    })
+  }
+
+  /** Takes a message of another actor. Messages that come too late are dropped. */
+  receive(message: StageMessage): void {
+    this.#guarded(() => {
+      switch (message.type) {
+        case 'stage.mapped':
+          if (this.#state !== 'mapping') return
+          return this.#onMapped(message.backend, message.model, message.reason, this.#host.contextOf(this.definition))
+        case 'stage.unmapped':
+          if (this.#state !== 'mapping') return
+          return this.#fail(errorFromFacts(message.error))
+        case 'stage.granted':
+          if (this.#state !== 'queued' || this.#turn?.requestId !== message.requestId) {
+            // The stage gave up while the grant was on its way: the slot goes back at once (T2).
+            return this.#releaseSlot(message.requestId, 'inconclusive')
+          }
+          return this.#onGranted(this.#turn)
+        case 'stage.rejected':
+          if (this.#state !== 'queued' || this.#turn?.requestId !== message.requestId) return
+          return this.#onRejected(this.#turn, message.error)
+        case 'stage.toolResult':
+          if (this.#state !== 'tooling') return
+          return this.#onToolResult(message.callId, message.ok, message.content, message.durationMs)
+      }
+    })
+  }
+
+  /** Stops the stage wherever it is. Does nothing once it has settled. */
+  cancel(error: CancelledError): void {
+    if (isSettled(this.#state)) return
+    this.#abandon(error)
+    const reason = error.message
+    this.#move('cancel', (from, to) =>
+      this.#host.emit({ type: 'stage.cancelled', stage: this.definition.name, from, to, reason }),
+    )
+    this.#settle('cancelled', undefined, reason)
+  }
+
+  // --- mapping and building
+
+  #onMapped(backend: string, model: string, reason: string, context: StageContext): void {
+    const { name } = this.definition
+    this.#backend = backend
+    this.#model = model
+    this.report.backend = backend
+    this.report.model = model
+    this.#move('mapped', (from, to) =>
+      this.#host.emit({ type: 'stage.mapped', stage: name, from, to, backend, model, reason }),
+    )
+    const readyAtMs = this.#services.clock.nowMs()
+    const { prompt } = this.definition
+    if (typeof prompt === 'function') {
+      return this.#onBuilt(
+        readyAtMs,
+        checkPrompt(
+          this.#userCode(() => prompt(context), 'the prompt builder'),
+          name,
+        ),
+      )
+    }
+    const rendered = this.#services.render(prompt, context)
+    if (!(rendered instanceof Promise)) return this.#onBuilt(readyAtMs, rendered)
+    this.#await(rendered, 'the prompt could not be built', (messages) => this.#onBuilt(readyAtMs, messages))
+  }
+
+  #onBuilt(readyAtMs: number, built: readonly Message[]): void {
+    const before =
+      this.definition.context === 'append' ? joinConversations(this.#host.conversationsBefore(this.definition)) : []
+    this.#conversation = before.length === 0 ? built : [...before, ...built]
+    this.#beginTurn(readyAtMs)
+  }
+
+  #beginTurn(readyAtMs: number): void {
+    const measured = this.#services.measure(this.#conversation, this.definition.toolSpecs)
+    if (!(measured instanceof Promise)) return this.#enqueueTurn(readyAtMs, measured)
+    this.#await(measured, 'the prompt could not be measured', (measure) => this.#enqueueTurn(readyAtMs, measure))
+  }
+
+  #enqueueTurn(readyAtMs: number, measure: PromptMeasure): void {
+    this.#turn = {
+      number: this.report.turns.length + 1,
+      readyAtMs,
+      measure,
+      attempt: 1,
+      requestId: '',
+      queuedAtMs: 0,
+      grantedAtMs: 0,
+      queueWaitMs: 0,
+      ttftMs: null,
+    }
+    this.#enqueue(this.#turn, 'the prompt is ready')
+  }
+
+  #enqueue(turn: Turn, reason: string): void {
+    const { definition } = this
+    const { correction, clock, post } = this.#services
+    const chain = turn.measure.chain
+    turn.requestId = `${this.#host.runId}/${definition.name}/${turn.number}.${turn.attempt}`
+    turn.queuedAtMs = clock.nowMs()
+    const promptTokens = correction.correct(this.#backend, this.#model, turn.measure.tokens)
+    const knownTokens = this.#host.sharedTokens(this.#backend, this.#model, chain)
+    const addedTokens = Math.max(0, promptTokens - correction.correct(this.#backend, this.#model, knownTokens))
+    this.#move('enqueued', (from, to) =>
+      this.#host.emit({
+        ...this.#turnFields(turn),
+        type: 'stage.queued',
+        from,
+        to,
+        reason,
+        requestId: turn.requestId,
+        stagePriority: this.#priorities.stage,
+        requestPriority: this.#priorities.request,
+        promptTokens,
+        addedTokens,
+        contextHash: contextHash(chain),
+      }),
+    )
+    post(
+      { actor: 'backend', name: this.#backend },
+      {
+        type: 'backend.request',
+        replyTo: this.#address,
+        request: {
+          requestId: turn.requestId,
+          runId: this.#host.runId,
+          stageClass: definition.stageClass,
+          tenant: this.#host.tenant,
+          stagePriority: this.#priorities.stage,
+          requestPriority: this.#priorities.request,
+          promptTokens,
+          uncachedTokens: addedTokens,
+          outputTokens: definition.params.maxTokens ?? outputTokensGuess,
+          runStartedAtMs: this.#host.startedAtMs,
+          attainedTokens: this.#host.attainedTokens,
+          deadlineMs: this.#host.deadlineAtMs,
+        },
+      },
+    )
+  }
+
+  // --- inference
+
+  #onGranted(turn: Turn): void {
+    const { clock } = this.#services
+    turn.grantedAtMs = clock.nowMs()
+    const queueWaitMs = turn.grantedAtMs - turn.queuedAtMs
+    turn.queueWaitMs += queueWaitMs
+    const reason = queueWaitMs === 0 ? 'a slot was free' : 'a slot came free and it was its turn'
+    this.#move('granted', (from, to) =>
+      this.#host.emit({
+        ...this.#turnFields(turn),
+        type: 'stage.granted',
+        from,
+        to,
+        reason,
+        requestId: turn.requestId,
+        queueWaitMs,
+      }),
+    )
+    this.#host.remember(this.#backend, this.#model, turn.measure.chain)
+    const epoch = this.#epoch
+    const sink = { delta: (channel: DeltaChannel, text: string) => this.#onDelta(turn, epoch, channel, text) }
+    const context = { requestId: turn.requestId, runId: this.#host.runId, priority: this.#priorities.request }
+    this.#call = this.#services.infer(this.#backend, this.#request(), context, sink, this.definition.timeouts)
+    this.#call.result.then(
+      (result) => this.#if(epoch, () => this.#onAnswer(turn, result)),
+      (error: unknown) =>
+        this.#if(epoch, () =>
+          this.#onInferenceError(turn, toOrlaError(error, 'ORLA_BACKEND_PROTOCOL', 'the driver failed')),
+        ),
+    )
+  }
+
+  #request(): ChatRequest {
+    const { definition } = this
+    const request: ChatRequest = { model: this.#model, messages: this.#conversation, params: definition.params }
+    if (definition.toolSpecs !== undefined) {
+      // Tools stay in the request for the final answer too: they are part of the prompt, and of the cached prefix.
+      request.tools = definition.toolSpecs
+      if (this.#phase === 'answer') request.toolChoice = 'none'
+    }
+    if (definition.output !== undefined && this.#phase === 'answer') {
+      request.responseSchema = {
+        name: definition.name.replaceAll(/[^\w-]/g, '_'),
+        schema: definition.output.jsonSchema,
+      }
+    }
+    return request
+  }
+
+  #onDelta(turn: Turn, epoch: number, channel: DeltaChannel, text: string): void {
+    if (epoch !== this.#epoch) return
+    if (turn.ttftMs === null) {
+      const ttftMs = this.#services.clock.nowMs() - turn.readyAtMs
+      turn.ttftMs = ttftMs
+      const { from, to } = { from: this.#state, to: this.#state }
+      const reason = 'the first token arrived'
+      this.#host.emit({ ...this.#turnFields(turn), type: 'stage.firstToken', from, to, reason, ttftMs })
+    }
+    this.#host.token(this.definition.name, turn.number, channel, text)
+  }
+
+  #onAnswer(turn: Turn, result: ChatResult): void {
+    const { usage, finishReason } = result
+    this.#services.correction.learn(this.#backend, this.#model, turn.measure.tokens, usage.promptTokens)
+    this.#host.attain((usage.promptTokens ?? turn.measure.tokens) + (usage.completionTokens ?? 0))
+    this.#pushTurn(turn, {
+      promptTokens: usage.promptTokens ?? null,
+      cachedTokens: usage.cachedTokens ?? null,
+      completionTokens: usage.completionTokens ?? null,
+      finishReason,
+    })
+    if (finishReason === 'length') this.report.truncated = true
+    const said = answerMessage(result)
+    this.#release(turn, 'ok', `the engine finished: ${result.finishDetail ?? finishReason}`, { usage, finishReason })
+    const decision = decideTurn(
+      this.definition,
+      { phase: this.#phase, turns: this.report.turns.length, repairs: this.#repairs },
+      result,
+    )
+    if (!(decision instanceof Promise)) return this.#carryOut(decision, said)
+    const epoch = this.#epoch
+    void decision.then((settled) => this.#if(epoch, () => this.#carryOut(settled, said)))
+  }
+
+  #carryOut(decision: TurnDecision, said: Message): void {
+    switch (decision.next) {
+      case 'complete':
+        this.#conversation = [...this.#conversation, said]
+        return this.#complete(decision.value, decision.reason)
+      case 'fail':
+        return this.#fail(decision.error)
+      case 'continue':
+        this.#phase = decision.phase
+        if (decision.repair) this.#repairs++
+        return this.#continue(decision.add, decision.reason)
+      case 'tools':
+        this.#conversation = [...this.#conversation, said]
+        return this.#callTools(decision.calls, decision.reason)
+    }
+  }
+
+  #continue(add: readonly Message[], reason: string): void {
+    const readyAtMs = this.#services.clock.nowMs()
+    this.#conversation = [...this.#conversation, ...add]
+    const turn = this.report.turns.length + 1
+    this.#move('continued', (from, to) =>
+      this.#host.emit({ type: 'stage.continued', stage: this.definition.name, from, to, turn, reason }),
+    )
+    this.#beginTurn(readyAtMs)
+  }
+
+  // --- failures of a turn
+
+  #onInferenceError(turn: Turn, error: OrlaError): void {
+    this.#release(turn, 'failed', error.message, { usage: {}, error: error.toJSON() }, isFaulty(error))
+    this.#retryOrFail(turn, error)
+  }
+
+  #onRejected(turn: Turn, facts: ErrorFacts): void {
+    turn.queueWaitMs += this.#services.clock.nowMs() - turn.queuedAtMs
+    const reason = facts.message
+    this.#move('rejected', (from, to) =>
+      this.#host.emit({
+        ...this.#turnFields(turn),
+        type: 'stage.rejected',
+        from,
+        to,
+        reason,
+        requestId: turn.requestId,
+        error: facts,
+      }),
+    )
+    this.#retryOrFail(turn, errorFromFacts(facts))
+  }
+
+  #retryOrFail(turn: Turn, error: OrlaError): void {
+    // Once somebody has seen tokens of an answer, another answer would contradict them.
+    const delivered = turn.ttftMs !== null && this.#host.tokensWatched
+    if (!error.retryable || delivered || turn.attempt >= this.definition.attempts) {
+      this.#pushTurn(turn, { promptTokens: null, cachedTokens: null, completionTokens: null, finishReason: null })
+      return this.#fail(error)
+    }
+    const ceilingMs = Math.min(this.definition.backoffMs * 2 ** (turn.attempt - 1), limits.retryBackoffMsMax)
+    const askedMs = Math.min(Number(error.details?.['retryAfterMs'] ?? 0), limits.retryBackoffMsMax)
+    const delayMs = Math.max(this.#services.random() * ceilingMs, askedMs)
+    turn.attempt++
+    turn.ttftMs = null
+    this.#move('retry', (from, to) =>
+      this.#host.emit({
+        ...this.#turnFields(turn),
+        type: 'stage.retrying',
+        from,
+        to,
+        reason: error.message,
+        attempt: turn.attempt,
+        delayMs,
+        error: error.toJSON(),
+      }),
+    )
+    this.#retryTimer = this.#services.clock.setTimer(delayMs, () =>
+      this.#guarded(() => {
+        this.#retryTimer = undefined
+        this.#enqueue(turn, `attempt ${turn.attempt}`)
+      }),
+    )
+  }
+
+  // --- tools
+
+  #callTools(calls: readonly ToolCall[], reason: string): void {
+    const turn = this.#turn!
+    let from = this.#state
+    this.#state = nextStageState(from, 'toolsCalled')
+    calls.forEach((call, i) => {
+      const callId = `${turn.number}.${i + 1}`
+      const pending: PendingTool = { call, result: undefined }
+      this.#tools.set(callId, pending)
+      const refusal = this.#refusal(call, i)
+      if (refusal === undefined) return void this.#toolsToStart.push(callId)
+      this.#toolStarted(callId, call, from, reason)
+      from = 'tooling'
+      this.#toolEnded(callId, pending, false, refusal, 0)
+    })
+    const first = this.#toolsToStart.splice(0, this.definition.parallelToolCalls)
+    for (const callId of first) {
+      this.#startTool(callId, from, reason)
+      from = 'tooling'
+    }
+    if (first.length === 0) this.#continueWithResults()
+  }
+
+  /** Why a call is answered without running anything. */
+  #refusal(call: ToolCall, place: number): string | undefined {
+    const { tools } = this.definition
+    if (!tools.has(call.name))
+      return `error: there is no tool "${call.name}"; there are: ${[...tools.keys()].join(', ')}`
+    if (place < limits.toolCallsPerTurnMax) return undefined
+    return `error: more than ${limits.toolCallsPerTurnMax} tool calls in one turn; this one was not made`
+  }
+
+  #startTool(callId: string, from: StageState, reason: string): void {
+    const { call } = this.#tools.get(callId)!
+    this.#toolStarted(callId, call, from, reason)
+    this.#services.post(
+      { actor: 'tool', workflow: this.#host.workflow, stage: this.definition.name, tool: call.name },
+      { type: 'tool.call', callId, arguments: call.arguments, replyTo: this.#address },
+    )
+  }
+
+  #toolStarted(callId: string, call: ToolCall, from: StageState, reason: string): void {
+    this.#host.emit({
+      ...this.#turnFields(this.#turn!),
+      type: 'tool.started',
+      from,
+      to: 'tooling',
+      reason,
+      callId,
+      tool: call.name,
+      arguments: call.arguments,
+    })
+  }
+
+  #onToolResult(callId: string, ok: boolean, content: string, durationMs: number): void {
+    const pending = this.#tools.get(callId)
+    if (pending === undefined || pending.result !== undefined) return
+    this.#toolEnded(callId, pending, ok, content, durationMs)
+    const next = this.#toolsToStart.shift()
+    if (next === undefined) this.#continueWithResults()
+    else this.#startTool(next, 'tooling', 'a place among the parallel calls came free')
+  }
+
+  #toolEnded(callId: string, pending: PendingTool, ok: boolean, content: string, durationMs: number): void {
+    pending.result = content
+    const { call } = pending
+    const parsed = parseJson(call.arguments)
+    this.report.toolCalls.push({ name: call.name, arguments: parsed.ok ? parsed.value : call.arguments, ok })
+    this.#host.emit({
+      ...this.#turnFields(this.#turn!),
+      type: 'tool.ended',
+      from: 'tooling',
+      to: 'tooling',
+      reason: ok ? 'the tool answered' : 'the tool failed; the model is told',
+      callId,
+      tool: call.name,
+      ok,
+      durationMs,
+      ...(!ok && { message: content }),
+    })
+  }
+
+  /** Goes into the next turn once every call has its result, in the model's order. */
+  #continueWithResults(): void {
+    const results: Message[] = []
+    for (const { call, result } of this.#tools.values()) {
+      if (result === undefined) return
+      results.push({ role: 'tool', content: result, toolCallId: call.id })
+    }
+    this.#tools = new Map()
+    this.#continue(results, 'tool results are there')
+  }
+
+  // --- endings
+
+  #complete(value: unknown, reason: string): void {
+    this.#epoch++
+    this.#clearTimers()
+    const turns = this.report.turns.length
+    this.#move('complete', (from, to) =>
+      this.#host.emit({ type: 'stage.completed', stage: this.definition.name, from, to, reason, turns }),
+    )
+    this.#settle('completed', value, reason)
+  }
+
+  #fail(error: OrlaError): void {
+    if (isSettled(this.#state)) return
+    this.#abandon(error)
+    const facts = error.toJSON()
+    this.report.error = facts
+    this.#move('fail', (from, to) =>
+      this.#host.emit({
+        type: 'stage.failed',
+        stage: this.definition.name,
+        from,
+        to,
+        reason: error.message,
+        error: facts,
+      }),
+    )
+    this.#settle('failed', error, error.message)
+  }
+
+  #settle(settlement: 'completed' | 'failed' | 'skipped' | 'cancelled', value: unknown, reason: string): void {
+    this.report.state = this.#state
+    this.report.reason = reason
+    if (this.report.startedAtMs !== null) this.report.endedAtMs = this.#host.elapsedMs()
+    Object.assign(this.report, sumTurns(this.report.turns))
+    this.#host.settled(this, settlement, value)
+  }
+
+  /** Lets go of everything under way, in whatever state (T2). What still arrives is void. */
+  #abandon(error: OrlaError): void {
+    this.#epoch++
+    this.#clearTimers()
+    const turn = this.#turn
+    if (this.#state === 'queued' && turn !== undefined) {
+      this.#services.post(
+        { actor: 'backend', name: this.#backend },
+        { type: 'backend.withdraw', requestId: turn.requestId },
+      )
+    } else if (this.#state === 'inferring' && turn !== undefined) {
+      this.#call?.cancel(error)
+      this.#pushTurn(turn, { promptTokens: null, cachedTokens: null, completionTokens: null, finishReason: null })
+      this.#release(turn, 'cancelled', error.message, { usage: {} })
+    } else if (this.#state === 'tooling') {
+      for (const [callId, pending] of this.#tools) {
+        if (pending.result !== undefined || !this.definition.tools.has(pending.call.name)) continue
+        const { workflow } = this.#host
+        const to = { actor: 'tool' as const, workflow, stage: this.definition.name, tool: pending.call.name }
+        this.#services.post(to, { type: 'tool.cancel', callId, replyTo: this.#address })
+      }
+      this.#tools = new Map()
+    }
+  }
+
+  // --- helpers
+
+  #release(
+    turn: Turn,
+    outcome: 'ok' | 'failed' | 'cancelled',
+    reason: string,
+    facts: { usage: ChatResult['usage']; finishReason?: ChatResult['finishReason']; error?: ErrorFacts },
+    faulty = false,
+  ): void {
+    this.#call = undefined
+    const durationMs = this.#services.clock.nowMs() - turn.grantedAtMs
+    this.#move('released', (from, to) =>
+      this.#host.emit({
+        ...this.#turnFields(turn),
+        type: 'stage.released',
+        from,
+        to,
+        reason,
+        requestId: turn.requestId,
+        outcome,
+        durationMs,
+        ...facts,
+      }),
+    )
+    this.#releaseSlot(turn.requestId, outcome === 'cancelled' ? 'inconclusive' : faulty ? 'faulty' : 'ok')
+  }
+
+  #releaseSlot(requestId: string, verdict: 'ok' | 'faulty' | 'inconclusive'): void {
+    const to = { actor: 'backend' as const, name: this.#backend }
+    this.#services.post(to, { type: 'backend.release', requestId, verdict })
+  }
+
+  #pushTurn(
+    turn: Turn,
+    facts: Pick<TurnReport, 'promptTokens' | 'cachedTokens' | 'completionTokens' | 'finishReason'>,
+  ): void {
+    const { queueWaitMs, ttftMs, attempt } = turn
+    this.report.turns.push({ queueWaitMs, ttftMs, ...facts, attempts: attempt })
+  }
+
+  #turnFields(turn: Turn): { stage: string; turn: number; backend: string; model: string } {
+    return { stage: this.definition.name, turn: turn.number, backend: this.#backend, model: this.#model }
+  }
+
+  #move(event: StageEvent, emit: (from: StageState, to: StageState) => void): void {
+    const from = this.#state
+    this.#state = nextStageState(from, event)
+    emit(from, this.#state)
+  }
+
+  #hint(hint: Hint, context: StageContext): number {
+    if (typeof hint === 'number') return hint
+    const value = this.#userCode(() => hint(context), 'the priority')
+    if (Number.isFinite(value)) return value
+    throw new StageError(
+      'ORLA_STAGE_BUILDER',
+      `stage "${this.definition.name}": the priority is ${String(value)}, not a number`,
+    )
+  }
+
+  /** Calls a user's function; what it throws becomes an error that says whose it was. */
+  #userCode<T>(call: () => T, what: string): T {
+    try {
+      return call()
+    } catch (error) {
+      throw new StageError(
+        'ORLA_STAGE_BUILDER',
+        `stage "${this.definition.name}": ${what} threw: ${messageOf(error)}`,
+        {
+          cause: error,
+        },
+      )
+    }
+  }
+
+  #armStageTimer(stageTimeoutMs: number): void {
+    this.#stageTimer = this.#services.clock.setTimer(stageTimeoutMs, () => {
+      const message = `stage "${this.definition.name}" took longer than ${stageTimeoutMs} ms`
+      this.#fail(new StageError('ORLA_STAGE_TIMEOUT', message, { details: { stageTimeoutMs } }))
+    })
+  }
+
+  #clearTimers(): void {
+    this.#services.clock.clearTimer(this.#retryTimer)
+    this.#services.clock.clearTimer(this.#stageTimer)
+    this.#retryTimer = undefined
+    this.#stageTimer = undefined
+  }
+
+  /** Goes on with what a promise brings, unless the stage has moved on; its failure is the stage's. */
+  #await<T>(promise: Promise<T>, what: string, then: (value: T) => void): void {
+    const epoch = this.#epoch
+    promise.then(
+      (value) => this.#if(epoch, () => then(value)),
+      (error: unknown) => this.#if(epoch, () => this.#fail(toOrlaError(error, 'ORLA_WORKER_TASK', what))),
+    )
+  }
+
+  /** Runs a continuation unless what it continues has become void. */
+  #if(epoch: number, run: () => void): void {
+    if (epoch === this.#epoch) this.#guarded(run)
+  }
+
+  /** An actor that throws fails its own stage and nothing else. */
+  #guarded(run: () => void): void {
+    try {
+      run()
+    } catch (error) {
+      this.#fail(toOrlaError(error, 'ORLA_INVARIANT', `stage "${this.definition.name}" failed`))
+    }
+  }
+}
+
+/** Answer length that a policy may assume when a stage sets no limit: the median of agent turns in public traces. */
+const outputTokensGuess = 217
+
+/** Whether a failure says that the backend is sick, rather than that the request was wrong. */
+function isFaulty(error: OrlaError): boolean {
+  switch (error.code) {
+    case 'ORLA_BACKEND_UNREACHABLE':
+    case 'ORLA_BACKEND_TIMEOUT':
+    case 'ORLA_BACKEND_TRUNCATED':
+    case 'ORLA_BACKEND_PROTOCOL':
+      return true
+    case 'ORLA_BACKEND_HTTP':
+      return error.retryable
+    default:
+      return false
+  }
+}
+
+const roles = new Set(['system', 'user', 'assistant', 'tool'])
+
+/** What a prompt builder returned, as messages. It is user code: anything may come back. */
+function checkPrompt(built: unknown, stage: string): readonly Message[] {
+  if (typeof built === 'string') return [user(built)]
+  const complain = (what: string): never => {
+    throw new StageError(
+      'ORLA_STAGE_BUILDER',
+      `stage "${stage}": the prompt builder returned ${what}; return text, or an array of messages made by system(), user(), assistant()`,
+    )
+  }
+  if (built instanceof Promise) {
+    built.catch(() => {})
+    return complain('a promise (builders are synchronous: fetch in a tool or before the run)')
+  }
+  if (!Array.isArray(built)) return complain(built === null ? 'null' : typeof built)
+  if (built.length === 0) return complain('no messages')
+  built.forEach((message: Partial<Message> | null, i) => {
+    if (typeof message !== 'object' || message === null) return complain(`something that is no message at [${i}]`)
+    if (!roles.has(message.role as string))
+      return complain(`a message with role ${JSON.stringify(message.role)} at [${i}]`)
+    if (typeof message.content !== 'string') return complain(`a message without text at [${i}]`)
+  })
+  return built as readonly Message[]
+}

@@ -1,0 +1,399 @@
+// Workflow actor: one run
+//
+// Owns: a run's machine, its progress through the DAG, the results and reports of its stages, its transition numbers,
+// its deadline, and the root of its cancellation tree.
+// Does not own: what a stage does (stage actors), where and when requests run (mapper, backends).
+// In:  start, cancel, deadline; stages that settle   Out: transitions; one outcome
+// Invariants
+//   W1. `seq` counts up by one with each transition; the last one is run.completed or run.failed, and nothing follows.
+//   W2. A stage starts once, when its dependencies are done; none starts once the run is stopping.
+//   W3. The outcome is given exactly once, after every stage that was alive has settled.
+//   W4. When the outcome is given, nothing of the run is left: no timer, listener, lease or entry.
+
+import { createActor, type ActorRefFrom, type AnyActorRef } from 'xstate'
+import { workflowMachine, type RunEffects } from '../machines/workflow.ts'
+import type { Timer } from '../src/clock.ts'
+import { CancelledError, StageError, messageOf, toOrlaError, type OrlaError } from '../src/errors.ts'
+import { Feed } from '../src/feed.ts'
+import { commonPrefix, type ContextChain } from '../src/prompts/chain.ts'
+import type { DeltaChannel } from '../src/schema/chat.ts'
+import type { Message } from '../src/schema/message.ts'
+import type { RunState, Transition, RunEvent } from '../src/schema/transition.ts'
+import { resultsByName, stageContext } from '../src/workflow/context.ts'
+import type { StageContext, StageDefinition, WorkflowDefinition } from '../src/workflow/definition.ts'
+import { RunProgress, type Settlement } from '../src/workflow/progress.ts'
+import type { RunOutcome, StageReport } from '../src/workflow/report.ts'
+import type { StageMessage } from './messages.ts'
+import type { StageHost, StageServices, TransitionBody } from './stage-host.ts'
+import { StageActor } from './stage.ts'
+
+/** What a run is made with. */
+export interface WorkflowInput {
+  runId: string
+  definition: WorkflowDefinition
+  tenant: string
+  priority: number
+  /** Ms from start; undefined without a deadline. */
+  deadlineMs: number | undefined
+}
+
+/** What a run needs of the runtime. */
+export interface WorkflowServices extends StageServices {
+  /** The actor that hears of errors of the run's machine. */
+  root: AnyActorRef
+  /** Takes every transition, before anybody else sees it. */
+  transition(transition: Transition): void
+  /** The feed of the whole runtime. */
+  feed: Feed
+  /** The run is over: forget it. */
+  ended(outcome: RunOutcome): void
+}
+
+/** One run of a workflow. */
+export class WorkflowActor implements RunEffects, StageHost {
+  readonly services: WorkflowServices
+  readonly runId: string
+  readonly workflow: string
+  readonly tenant: string
+  readonly priority: number
+  readonly startedAtMs: number
+  readonly deadlineAtMs: number
+  readonly #definition: WorkflowDefinition
+  #input: unknown
+  readonly #machine: ActorRefFrom<typeof workflowMachine>
+  readonly #progress: RunProgress
+  readonly #results: unknown[]
+  readonly #reports: (StageReport | undefined)[]
+  readonly #conversations = new Map<number, readonly Message[]>()
+  readonly #alive = new Map<string, StageActor>()
+  /** Last prompt by backend and model: what of the next one the engine may have cached. */
+  readonly #chains = new Map<string, ContextChain>()
+  /** Stages whose dependencies are done and that did not start yet. Drained by a loop, so that a long chain of stages
+   *  that settle at once does not nest. */
+  readonly #ready: number[] = []
+  #draining = false
+  #feed: Feed | undefined
+  #deadlineTimer: Timer | undefined
+  #seq = 0
+  #attainedTokens = 0
+  #state: RunState = 'pending'
+  #error: OrlaError | undefined
+  #over = false
+
+  constructor(input: WorkflowInput, services: WorkflowServices) {
+    const { clock } = services
+    this.services = services
+    this.runId = input.runId
+    this.workflow = input.definition.name
+    this.tenant = input.tenant
+    this.priority = input.priority
+    this.startedAtMs = clock.nowMs()
+    this.deadlineAtMs = input.deadlineMs === undefined ? Number.POSITIVE_INFINITY : this.startedAtMs + input.deadlineMs
+    this.#definition = input.definition
+    this.#progress = new RunProgress(input.definition.stages)
+    this.#results = Array.from({ length: input.definition.stages.length })
+    this.#reports = Array.from({ length: input.definition.stages.length })
+    // `parent` shares the root's system: half the memory of an actor with a system of its own, and its errors arrive
+    // at the root. The root does not keep a list of its runs: spawning into one costs more with every sibling.
+    this.#machine = createActor(workflowMachine, { input: { effects: this }, parent: services.root })
+    if (input.deadlineMs !== undefined) {
+      const { deadlineMs } = input
+      this.#deadlineTimer = clock.setTimer(deadlineMs, () =>
+        this.cancel(new CancelledError('deadline', `the run's deadline of ${deadlineMs} ms passed`)),
+      )
+    }
+  }
+
+  get attainedTokens(): number {
+    return this.#attainedTokens
+  }
+
+  get tokensWatched(): boolean {
+    return this.services.feed.observed || (this.#feed?.observed ?? false)
+  }
+
+  /** The run's own feed. Made when first asked for: a run that nobody watches has none. */
+  get feed(): Feed {
+    this.#feed ??= new Feed()
+    if (this.#over) this.#feed.close()
+    return this.#feed
+  }
+
+  /** Begins, with an input that was checked. */
+  start(input: unknown): void {
+    if (this.#over) return
+    this.#input = input
+    this.#machine.start()
+    this.#machine.send({ type: 'run.start' })
+  }
+
+  /** Stops the run wherever it is. Does nothing once it is over, or is stopping already. */
+  cancel(error: CancelledError): void {
+    if (this.#over) return
+    this.#machine.start()
+    this.#machine.send({ type: 'run.cancel', error })
+  }
+
+  /** Ends the run before it began: its input is not valid. */
+  refuse(error: OrlaError): void {
+    if (this.#over) return
+    this.#machine.start()
+    this.#machine.send({ type: 'run.fail', error })
+  }
+
+  /** Takes a message to one of its stages. False if that stage is not alive. */
+  deliver(stage: string, message: StageMessage): boolean {
+    const actor = this.#alive.get(stage)
+    if (actor === undefined) return false
+    actor.receive(message)
+    return true
+  }
+
+  // --- effects of the machine
+
+  begin(): void {
+    this.#guarded(() => this.#begin())
+  }
+
+  stop(error: OrlaError): void {
+    this.#guarded(() => this.#stop(error))
+  }
+
+  finish(state: 'completed' | 'failed' | 'cancelled'): void {
+    this.#guarded(() => this.#finish(state))
+  }
+
+  #begin(): void {
+    this.#moveRun('running', (from, to) => ({
+      type: 'run.started',
+      from,
+      to,
+      reason: 'started by the caller',
+      workflow: this.workflow,
+      tenant: this.tenant,
+      stages: this.#definition.stages.length,
+    }))
+    for (const stage of this.#definition.roots) this.#ready.push(stage)
+    this.#drain()
+  }
+
+  #stop(error: OrlaError): void {
+    this.#error = error
+    this.#ready.length = 0
+    const to = error instanceof CancelledError ? 'cancelling' : 'failing'
+    this.#moveRun(to, (from) => ({ type: 'run.stopping', from, to, reason: error.message, error: error.toJSON() }))
+    const why =
+      error instanceof CancelledError ? error : new CancelledError('sibling', `another stage failed: ${error.message}`)
+    for (const actor of [...this.#alive.values()]) actor.cancel(why)
+    for (const stage of this.#definition.stages) {
+      if (this.#progress.settlement(stage.index) !== undefined) continue
+      this.#progress.settle(stage.index, 'cancelled')
+      const reason = `never started: ${why.message}`
+      this.#report(stage.index).state = 'cancelled'
+      this.#report(stage.index).reason = reason
+      this.emit({ type: 'stage.cancelled', stage: stage.name, from: 'pending', to: 'cancelled', reason })
+    }
+    this.#machine.send({ type: 'stage.settled', unsettled: this.#progress.unsettled })
+  }
+
+  #finish(state: 'completed' | 'failed' | 'cancelled'): void {
+    let result: unknown
+    let ended = state
+    if (state === 'completed') {
+      try {
+        const { stages } = this.#definition
+        const results = resultsByName(stages, allIndexes(stages), (index) => this.#results[index])
+        result = this.#definition.result({ input: this.#input, results })
+      } catch (error) {
+        ended = 'failed'
+        this.#error = new StageError(
+          'ORLA_STAGE_BUILDER',
+          `the workflow's output function threw: ${messageOf(error)}`,
+          {
+            cause: error,
+          },
+        )
+      }
+    }
+    const error = this.#error?.toJSON()
+    this.#moveRun(ended, (from, to) =>
+      ended === 'completed'
+        ? { type: 'run.completed', from, to, reason: 'every stage is settled' }
+        : { type: 'run.failed', from, to, reason: this.#error!.message, error: error! },
+    )
+    this.#end({ state: ended, ...(ended === 'completed' ? { result } : { error: error! }) })
+  }
+
+  #end(how: Pick<RunOutcome, 'state' | 'result' | 'error'>): void {
+    this.#over = true
+    this.services.clock.clearTimer(this.#deadlineTimer)
+    this.#feed?.close()
+    this.services.ended({
+      runId: this.runId,
+      workflow: this.workflow,
+      ...how,
+      results: this.#completedResults(),
+      stages: Object.fromEntries(
+        this.#definition.stages.map(({ name, index }) => [name, this.#report(index)] as const),
+      ),
+      durationMs: this.elapsedMs(),
+    })
+  }
+
+  /** A bug inside the machinery of this run fails this run, and nothing else. */
+  #guarded(run: () => void): void {
+    try {
+      run()
+    } catch (error) {
+      if (this.#over) return
+      const failure = toOrlaError(error, 'ORLA_INVARIANT', `run ${this.runId} broke`)
+      this.#error = failure
+      this.#over = true
+      const why = new CancelledError('sibling', failure.message)
+      for (const actor of [...this.#alive.values()]) {
+        try {
+          actor.cancel(why)
+        } catch {
+          // What broke the run may break its stages too; the others still deserve to be stopped.
+        }
+      }
+      this.#end({ state: 'failed', error: failure.toJSON() })
+    }
+  }
+
+  // --- what stages ask for
+
+  elapsedMs(): number {
+    return roundMs(this.services.clock.nowMs() - this.startedAtMs)
+  }
+
+  attain(tokens: number): void {
+    this.#attainedTokens += tokens
+  }
+
+  contextOf(stage: StageDefinition): StageContext {
+    return stageContext(this.#definition.stages, stage, this.#input, (index) => this.#results[index])
+  }
+
+  conversationsBefore(stage: StageDefinition): readonly (readonly Message[])[] {
+    return stage.after.flatMap((index) => {
+      const conversation = this.#conversations.get(index)
+      return conversation === undefined ? [] : [conversation]
+    })
+  }
+
+  sharedTokens(backend: string, model: string, chain: ContextChain): number {
+    const last = this.#chains.get(`${backend}\n${model}`)
+    return last === undefined ? 0 : commonPrefix(last, chain).tokens
+  }
+
+  remember(backend: string, model: string, chain: ContextChain): void {
+    this.#chains.set(`${backend}\n${model}`, chain)
+  }
+
+  emit(body: TransitionBody): void {
+    const { type, ...rest } = body
+    const transition = { type, seq: ++this.#seq, atMs: this.elapsedMs(), runId: this.runId, ...rest } as Transition
+    this.services.transition(transition)
+    this.#publish(transition)
+  }
+
+  token(stage: string, turn: number, channel: DeltaChannel, text: string): void {
+    if (!this.tokensWatched) return
+    this.#publish({ type: 'stage.token', atMs: this.elapsedMs(), runId: this.runId, stage, turn, channel, text })
+  }
+
+  settled(actor: StageActor, settlement: Settlement, value: unknown): void {
+    const { index, name, keepsConversation } = actor.definition
+    this.#alive.delete(name)
+    if (settlement === 'completed') {
+      this.#results[index] = value
+      if (keepsConversation) this.#conversations.set(index, actor.conversation)
+    }
+    const { ready, skipped } = this.#progress.settle(index, settlement)
+    for (const { stage, reason } of skipped) {
+      this.#report(stage).state = 'skipped'
+      this.#report(stage).reason = reason
+      this.emit({
+        type: 'stage.skipped',
+        stage: this.#definition.stages[stage]!.name,
+        from: 'pending',
+        to: 'skipped',
+        reason,
+      })
+    }
+    if (settlement === 'failed') {
+      this.#machine.send({ type: 'run.fail', error: value as OrlaError })
+      return
+    }
+    // While the run is being stopped, `stop` settles everything and reports once.
+    if (this.#error !== undefined) return
+    for (const stage of ready) this.#ready.push(stage)
+    this.#drain()
+    this.#machine.send({ type: 'stage.settled', unsettled: this.#progress.unsettled })
+  }
+
+  // --- helpers
+
+  #drain(): void {
+    if (this.#draining) return
+    this.#draining = true
+    try {
+      // Read by position: shifting a list of 100,000 ready stages is quadratic.
+      for (let i = 0; i < this.#ready.length; i++) {
+        const stage = this.#definition.stages[this.#ready[i]!]!
+        const actor = new StageActor(stage, this, this.#report(stage.index))
+        this.#alive.set(stage.name, actor)
+        actor.start()
+      }
+      this.#ready.length = 0
+    } finally {
+      this.#draining = false
+    }
+  }
+
+  #report(index: number): StageReport {
+    return (this.#reports[index] ??= {
+      state: 'pending',
+      backend: null,
+      model: null,
+      turns: [],
+      toolCalls: [],
+      startedAtMs: null,
+      endedAtMs: null,
+      queueWaitMs: 0,
+      ttftMs: null,
+      promptTokens: null,
+      cachedTokens: null,
+      completionTokens: null,
+      finishReason: null,
+      truncated: false,
+    })
+  }
+
+  #completedResults(): Readonly<Record<string, unknown>> {
+    const { stages } = this.#definition
+    const completed = allIndexes(stages).filter((index) => this.#progress.settlement(index) === 'completed')
+    return resultsByName(stages, completed, (index) => this.#results[index])
+  }
+
+  #moveRun<T extends RunState>(to: T, body: (from: RunState, to: T) => TransitionBody): void {
+    const from = this.#state
+    this.#state = to
+    this.emit(body(from, to))
+  }
+
+  #publish(event: RunEvent): void {
+    this.#feed?.publish(event)
+    this.services.feed.publish(event)
+  }
+}
+
+function allIndexes(stages: readonly unknown[]): number[] {
+  return Array.from(stages, (_, index) => index)
+}
+
+/** Microseconds are enough, and figures stay short. */
+function roundMs(ms: number): number {
+  return Math.round(ms * 1000) / 1000
+}

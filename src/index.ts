@@ -1,0 +1,42 @@
+// The public entry: everything that programs may use, and nothing else.
+
+import { openAi } from './engines/openai.ts'
+import { createSimulated } from './simulator/simulated.ts'
+
+// Workflows
+export { workflow } from './workflow/builder.ts'
+export type { Workflow, WorkflowBuilder, StageOptions, BuilderContext } from './workflow/builder.ts'
+export { tool } from './workflow/tool.ts'
+export type { ToolContext, ToolDefinition, ToolSet } from './workflow/tool.ts'
+export { system, user, assistant } from './schema/message.ts'
+export type { Message, ToolCall } from './schema/message.ts'
+export type { RunOutcome, StageReport, TurnReport, ToolCallReport } from './workflow/report.ts'
+export { withJsonSchema } from './schema/standard.ts'
+
+// Runtime
+export { createRuntime } from './runtime.ts'
+export type {
+  BackendStatus,
+  PolicyOption,
+  Run,
+  Runtime,
+  RuntimeOptions,
+  SchedulingOptions,
+  StartOptions,
+} from './runtime.ts'
+export { realClock, virtualClock } from './clock.ts'
+export type { Clock, VirtualClock } from './clock.ts'
+export { createLogger } from './log.ts'
+export type { Logger } from './log.ts'
+
+// Backends
+export { openAi }
+/** A simulated engine: no GPU, no key, no network. */
+export const simulated = createSimulated(openAi)
+export type { BackendDefinition } from './engines/backend-definition.ts'
+
+// Events
+export type { RunEvent, RunState, StageState, TokenEvent, Transition } from './schema/transition.ts'
+
+// Errors
+export * from './errors.ts'

@@ -1,0 +1,675 @@
+// The composition root: the only file that wires actors, machines, drivers and the prompt pool together
+//
+// Owns: the actors of one runtime and their addresses, the runs that are live, the feed of everything.
+// Does not own: any policy.
+// Invariants
+//   R1. Every message goes through `post`; one to an actor that is gone is counted as a dead letter.
+//   R2. A run's transition reaches the memory manager before anything that follows from it.
+//   R3. A run that is over leaves nothing behind: no entry in the registry, no listener on the caller's signal.
+
+import { createActor, fromTransition, type ActorRefFrom, type AnyActorRef } from 'xstate'
+import { z } from 'zod'
+import { backendLogic, type BackendLoad } from '../actors/backend.ts'
+import { startActor } from '../actors/logic.ts'
+import { mapperLogic } from '../actors/mapper.ts'
+import { memoryManagerLogic } from '../actors/memory-manager.ts'
+import type { ActorMessage, Address, BackendMessage, ToolMessage } from '../actors/messages.ts'
+import { toolLogic } from '../actors/tool.ts'
+import { WorkflowActor, type WorkflowServices } from '../actors/workflow.ts'
+import { breakerDefaults } from '../machines/backend.ts'
+import { realClock, type Clock } from './clock.ts'
+import type { BackendDefinition } from './engines/backend-definition.ts'
+import type { Driver, ProbeResult } from './engines/driver.ts'
+import { guardedChat } from './engines/guard.ts'
+import {
+  CancelledError,
+  errorFromFacts,
+  InputError,
+  MappingError,
+  messageOf,
+  OptionsError,
+  OrlaError,
+  WorkflowInvalidError,
+  type Issue,
+} from './errors.ts'
+import { Feed, type Observer } from './feed.ts'
+import { isUnsafeKey } from './ids.ts'
+import { limits } from './limits.ts'
+import { silentLogger, type Logger } from './log.ts'
+import type { BackendView } from './mapping/mapper.ts'
+import { verifyMapping } from './mapping/verify.ts'
+import type { LedgerEntry, LedgerTotals } from './memory/ledger.ts'
+import { createTokenCorrection } from './prompts/correction.ts'
+import { loadEstimator, type TokenEstimator } from './prompts/estimator.ts'
+import { fcfs } from './scheduling/fcfs.ts'
+import type { SchedulingPolicy } from './scheduling/policy.ts'
+import { schedulingPolicy, schedulingPolicyNames, type SchedulingPolicyName } from './scheduling/registry.ts'
+import type { SubQueueLoad } from './scheduling/sub-queues.ts'
+import { parseOptions } from './schema/options.ts'
+import { check, type Checked } from './schema/standard.ts'
+import type { RunEvent, Transition } from './schema/transition.ts'
+import { createPromptPool, type PromptPool } from './workers/prompt-pool.ts'
+import type { Workflow } from './workflow/builder.ts'
+import type { StageDefinition, WorkflowDefinition } from './workflow/definition.ts'
+import type { RunOutcome } from './workflow/report.ts'
+
+/** A scheduling policy as options give it: the name of a stock one, a policy, or a function that makes one. */
+export type PolicyOption = SchedulingPolicyName | SchedulingPolicy | (() => SchedulingPolicy)
+
+/** The two levels of one backend; FCFS where absent. */
+export interface SchedulingOptions {
+  /** Level 1: which stage class is served next. */
+  stage?: PolicyOption
+  /** Level 2: which of its requests. */
+  request?: PolicyOption
+}
+
+/** Options of a runtime. */
+export interface RuntimeOptions {
+  /** Backends by name, at least one. */
+  backends: Readonly<Record<string, BackendDefinition>>
+  /** Scheduling policies by backend name; FCFS at both levels where absent. */
+  scheduling?: Readonly<Record<string, SchedulingOptions>>
+  /** Time and chance. Default: the computer's own time. */
+  clock?: Clock
+  /** Seed of chance, when no clock is given. */
+  seed?: number
+  log?: Logger
+  /** Counts prompt tokens. Default: the o200k_base vocabulary; corrected by what engines report. */
+  estimator?: TokenEstimator
+  /** Where prompts are measured. */
+  prompts?: { threads?: number; thresholdChars?: number }
+  /** Milliseconds that probing the backends may take at the start, default 2,000. 0 skips it. */
+  probeTimeoutMs?: number
+  /** Copies every message between actors with structuredClone, as other threads would get it. For tests. */
+  cloneMessages?: boolean
+}
+
+/** Options of one run. */
+export interface StartOptions {
+  /** Whose run it is, for fairness and isolation; default `default`. */
+  tenant?: string
+  /** Added to every stage's priority hints, higher is sooner; default 0. */
+  priority?: number
+  /** Milliseconds from now within which the run must be done. */
+  deadlineMs?: number
+  /** Aborting it cancels the run. */
+  signal?: AbortSignal
+}
+
+/** One execution of a workflow. */
+export interface Run<Output = unknown> {
+  readonly id: string
+  /** Transitions and tokens from the moment it is iterated; iterate right after `start` to miss nothing. */
+  readonly events: AsyncIterable<RunEvent>
+  /**
+   * The run's result. Rejects with an OrlaError when it fails or is cancelled; `outcome` has what it got done.
+   * An unobserved rejection does not end the process.
+   */
+  readonly result: Promise<Output>
+  /** How it ended, with reports and partial results. Never rejects. */
+  readonly outcome: Promise<RunOutcome<Output>>
+  /** Stops the run: queued requests leave, sockets close, tools are told. */
+  cancel(reason?: string): void
+}
+
+/** One backend as people see it. */
+export interface BackendStatus extends BackendLoad {
+  name: string
+  engine: string
+  model: string
+  /** What probing found; undefined if it was skipped. */
+  probe: ProbeResult | undefined
+  residency: Readonly<LedgerTotals>
+  /** What waits, by stage class. */
+  subQueues: SubQueueLoad[]
+}
+
+/** A runtime: the actors, and the face they show. */
+export interface Runtime extends AsyncDisposable {
+  readonly clock: Clock
+  /** Events of all runs. */
+  readonly events: AsyncIterable<RunEvent>
+  /** Runs that are live. */
+  readonly liveRuns: number
+  /** Messages that found nobody. */
+  readonly deadLetters: number
+  /**
+   * Starts a run.
+   *
+   * @throws {WorkflowInvalidError} `ORLA_WORKFLOW_INVALID`: all problems of the definition, unknown backends included
+   * @throws {MappingError} `ORLA_MAPPING_INCOMPATIBLE`: an explicit mapping that cannot work
+   * @throws {InputError} `ORLA_INPUT`: the input does not match its schema (a schema that checks asynchronously rejects
+   *   `result` instead)
+   * @throws {OrlaError} `ORLA_CLOSED`, `ORLA_LIMIT`
+   */
+  start<Input, Output>(workflow: Workflow<Input, Output>, input: Input, options?: StartOptions): Run<Output>
+  /** Calls `observer` with every event of every run. Returns how to stop. */
+  subscribe(observer: Observer): () => void
+  /** Checks a workflow against this runtime's backends without running it. Throws as `start` does. */
+  verify(workflow: Workflow): void
+  backends(): BackendStatus[]
+  /** What is believed to be in a backend's KV cache, by run. */
+  residents(backend: string): LedgerEntry[]
+  /** Replaces policies of a backend while requests wait. */
+  setScheduling(backend: string, policies: SchedulingOptions): void
+  /** Changes a backend at work. Requests that wait keep waiting. */
+  reconfigure(backend: string, change: { windowRequests?: number; queueCapacity?: number }): void
+  /** A draining backend takes nothing new and finishes what it has. */
+  drain(backend: string): void
+  resume(backend: string): void
+  /** Cancels what runs, and releases threads and sockets. */
+  close(): Promise<void>
+}
+
+const StartOptionsSchema = z.strictObject({
+  tenant: z.string().min(1).max(limits.nameLengthMax).default('default'),
+  priority: z.number().default(0),
+  deadlineMs: z.number().positive().optional(),
+  signal: z.instanceof(AbortSignal).optional(),
+})
+
+interface Backend {
+  definition: BackendDefinition
+  driver: Driver
+  probe: ProbeResult | undefined
+  actor: ActorRefFrom<typeof backendLogic>
+}
+
+/**
+ * Makes a runtime: connects its backends, asks each what it serves, and starts the actors.
+ *
+ * A backend that does not answer does not stop the runtime: its `probe` says so, and its requests fail or wait.
+ *
+ * @throws {OptionsError} `ORLA_OPTIONS` with every problem of the options
+ */
+export async function createRuntime(options: RuntimeOptions): Promise<Runtime> {
+  checkOptions(options)
+  const clock = options.clock ?? realClock(options.seed === undefined ? {} : { seed: options.seed })
+  const log = options.log ?? silentLogger
+  const [estimator, drivers] = await Promise.all([
+    options.estimator ?? loadEstimator('o200k_base'),
+    connectAll(options.backends, clock, log),
+  ])
+  const probeTimeoutMs = options.probeTimeoutMs ?? 2_000
+  const probes = await Promise.all(
+    drivers.map((driver) => (probeTimeoutMs > 0 ? driver.probe(probeTimeoutMs) : undefined)),
+  )
+  return new OrlaRuntime(options, { clock, log, estimator, drivers, probes })
+}
+
+async function connectAll(
+  backends: Readonly<Record<string, BackendDefinition>>,
+  clock: Clock,
+  log: Logger,
+): Promise<Driver[]> {
+  const settled = await Promise.allSettled(
+    Object.entries(backends).map(([backend, definition]) => definition.connect({ backend, clock, log })),
+  )
+  const failed = settled.find((result) => result.status === 'rejected')
+  if (failed === undefined) return settled.map((result) => (result as PromiseFulfilledResult<Driver>).value)
+  await Promise.all(settled.map((result) => (result.status === 'fulfilled' ? result.value.close() : undefined)))
+  throw failed.reason
+}
+
+function checkOptions(options: RuntimeOptions): void {
+  const issues: Issue[] = []
+  const names = Object.keys(options.backends ?? {})
+  if (names.length === 0) issues.push({ path: 'backends', code: 'no_backends', message: 'give at least one backend' })
+  for (const name of names) {
+    const path = `backends.${name}`
+    if (isUnsafeKey(name)) issues.push({ path, code: 'unsafe_key', message: `"${name}" cannot be a name` })
+    if (typeof options.backends[name]?.connect !== 'function') {
+      const message = 'not a backend: use openAi({ ... }), simulated({ ... }) or another definition'
+      issues.push({ path, code: 'not_a_backend', message })
+    }
+  }
+  for (const [name, policies] of Object.entries(options.scheduling ?? {})) {
+    const path = `scheduling.${name}`
+    if (!names.includes(name)) {
+      issues.push({
+        path,
+        code: 'unknown_backend',
+        message: `there is no backend "${name}"; there are: ${names.join(', ')}`,
+      })
+    }
+    for (const level of ['stage', 'request'] as const) {
+      const option = policies[level]
+      if (typeof option === 'string' && !schedulingPolicyNames.includes(option)) {
+        const message = `there is no policy "${option}"; there are: ${schedulingPolicyNames.join(', ')}`
+        issues.push({ path: `${path}.${level}`, code: 'unknown_policy', message })
+      }
+    }
+  }
+  if (issues.length > 0) throw new OptionsError('runtime options', issues)
+}
+
+interface Parts {
+  clock: Clock
+  log: Logger
+  estimator: TokenEstimator
+  drivers: Driver[]
+  probes: (ProbeResult | undefined)[]
+}
+
+class OrlaRuntime implements Runtime {
+  readonly clock: Clock
+  readonly #log: Logger
+  readonly #feed = new Feed()
+  readonly #root: AnyActorRef
+  readonly #backends = new Map<string, Backend>()
+  readonly #mapper: ActorRefFrom<typeof mapperLogic>
+  readonly #memory: ActorRefFrom<typeof memoryManagerLogic>
+  readonly #tools = new WeakMap<object, ActorRefFrom<typeof toolLogic>>()
+  readonly #prompts: PromptPool
+  readonly #services: WorkflowServices
+  readonly #runs = new Map<string, { actor: WorkflowActor; ended: (outcome: RunOutcome) => void }>()
+  /** Definitions of live runs by name: mapper and tool messages name them. */
+  readonly #definitions = new Map<string, { definition: WorkflowDefinition; runs: number }>()
+  /** Definitions whose explicit mappings were checked. */
+  readonly #verified = new WeakSet<WorkflowDefinition>()
+  /** Policies given as objects or functions, by the name that messages call them. */
+  readonly #policies = new Map<string, () => SchedulingPolicy>()
+  readonly #cloneMessages: boolean
+  readonly #runIdSuffix: string
+  #runCount = 0
+  #deadLetters = 0
+  #closed: Promise<void> | undefined
+
+  constructor(options: RuntimeOptions, { clock, log, estimator, drivers, probes }: Parts) {
+    this.clock = clock
+    this.#log = log
+    this.#cloneMessages = options.cloneMessages ?? false
+    this.#runIdSuffix = Math.floor(clock.random('run-ids')() * 36 ** 4)
+      .toString(36)
+      .padStart(4, '0')
+    this.#prompts = createPromptPool({
+      estimator,
+      mode: clock.virtual ? 'inline' : 'pool',
+      ...options.prompts,
+    })
+    this.#root = createActor(rootLogic, {
+      input: (error) => log.error({ error }, 'an actor failed'),
+      clock: {
+        setTimeout: (run: () => void, ms: number) => clock.setTimer(ms, run),
+        clearTimeout: (timer: never) => clock.clearTimer(timer),
+      },
+    })
+    this.#root.subscribe({ error: (error: unknown) => log.error({ error }, 'the root actor failed') })
+    this.#root.start()
+
+    const post = this.#post.bind(this)
+    const root = this.#root
+    const policyOf = (name: string): SchedulingPolicy => {
+      const make = this.#policies.get(name)
+      return make === undefined ? schedulingPolicy(name as SchedulingPolicyName) : make()
+    }
+    Object.entries(options.backends).forEach(([name, definition], i) => {
+      const { settings } = definition
+      const policies = options.scheduling?.[name] ?? {}
+      const actor = startActor(backendLogic, root, {
+        root,
+        name,
+        windowRequests: settings.windowRequests,
+        queueCapacity: settings.queueCapacity,
+        policies: {
+          stage: policies.stage === undefined ? fcfs() : policyOf(this.#policyName(policies.stage)),
+          request: policies.request === undefined ? fcfs() : policyOf(this.#policyName(policies.request)),
+        },
+        breaker: breakerDefaults,
+        policyOf,
+        clock,
+        log,
+        post,
+      })
+      this.#backends.set(name, { definition, driver: drivers[i]!, probe: probes[i], actor })
+    })
+    this.#mapper = startActor(mapperLogic, root, {
+      stageOf: (workflow, stage) => this.#stageOf(workflow, stage),
+      backends: () => this.#views(),
+      post,
+    })
+    this.#memory = startActor(memoryManagerLogic, root, { log })
+
+    this.#services = {
+      clock,
+      random: clock.random('retries'),
+      post,
+      root: this.#root,
+      feed: this.#feed,
+      correction: createTokenCorrection(),
+      measure: (messages, tools) => this.#prompts.measure(messages, { tools }),
+      render: (prompt, context) => {
+        const built = this.#prompts.render(prompt, context)
+        return built instanceof Promise ? built.then(({ messages }) => messages) : built.messages
+      },
+      modelOf: (backend) => this.#backend(backend).definition.settings.model,
+      infer: (name, request, context, sink, timeouts) => {
+        const { driver, definition } = this.#backend(name)
+        return guardedChat(driver, request, context, sink, {
+          clock,
+          backend: name,
+          timeouts: { ...definition.settings.timeouts, ...timeouts },
+          responseCharsMax: limits.responseBytesMax,
+        })
+      },
+      transition: (transition) => this.#onTransition(transition),
+      ended: (outcome) => this.#onEnded(outcome),
+    }
+  }
+
+  get events(): AsyncIterable<RunEvent> {
+    return this.#feed
+  }
+
+  get liveRuns(): number {
+    return this.#runs.size
+  }
+
+  get deadLetters(): number {
+    return this.#deadLetters
+  }
+
+  subscribe(observer: Observer): () => void {
+    return this.#feed.subscribe(observer)
+  }
+
+  start<Input, Output>(workflow: Workflow<Input, Output>, input: Input, options: StartOptions = {}): Run<Output> {
+    if (this.#closed !== undefined) throw new OrlaError('ORLA_CLOSED', 'the runtime is closed')
+    if (this.#runs.size >= limits.liveRunsMax) {
+      throw new OrlaError('ORLA_LIMIT', `${this.#runs.size} runs are live already; wait for some to end`, {
+        retryable: true,
+        details: { liveRunsMax: limits.liveRunsMax },
+      })
+    }
+    const start = parseOptions(StartOptionsSchema, options, `options of a run of "${workflow.name}"`)
+    const definition = this.#definitionOf(workflow)
+    const checked = definition.input === undefined ? undefined : check(definition.input, input, 'input')
+    if (checked !== undefined && !(checked instanceof Promise) && !checked.ok) {
+      throw new InputError(workflow.name, checked.issues)
+    }
+
+    const { signal } = start
+    const runId = `run-${++this.#runCount}-${this.#runIdSuffix}`
+    const actor = new WorkflowActor(
+      {
+        runId,
+        definition,
+        tenant: start.tenant,
+        priority: start.priority,
+        deadlineMs: start.deadlineMs,
+      },
+      this.#services,
+    )
+    const outcome = new Promise<RunOutcome<Output>>((resolve) => {
+      this.#runs.set(runId, { actor, ended: resolve as (outcome: RunOutcome) => void })
+    })
+    this.#keep(definition)
+    const cancel = (reason: string): void => actor.cancel(new CancelledError('caller', reason))
+    const onAbort = (): void => cancel(`the caller's signal was aborted: ${messageOf(signal?.reason)}`)
+    signal?.addEventListener('abort', onAbort, { once: true })
+
+    const begin = (settled: Checked | undefined): void => {
+      if (signal?.aborted === true) return onAbort()
+      if (settled?.ok === false) return actor.refuse(new InputError(workflow.name, settled.issues))
+      actor.start(settled === undefined ? input : settled.value)
+    }
+    // Starting in a microtask gives the caller the time to iterate `events` before the first one.
+    if (checked instanceof Promise) void checked.then(begin)
+    else queueMicrotask(() => begin(checked))
+
+    const result = outcome.then((ended) => {
+      signal?.removeEventListener('abort', onAbort)
+      if (ended.state === 'completed') return ended.result as Output
+      throw errorFromFacts(ended.error!)
+    })
+    result.catch(() => {})
+    return {
+      id: runId,
+      get events() {
+        return actor.feed
+      },
+      result,
+      outcome,
+      cancel: (reason = 'cancelled by the caller') => cancel(reason),
+    }
+  }
+
+  verify(workflow: Workflow): void {
+    this.#definitionOf(workflow)
+  }
+
+  backends(): BackendStatus[] {
+    const { ledger } = this.#memory.getSnapshot().context
+    return [...this.#backends].map(([name, { definition, probe, actor }]) => ({
+      name,
+      engine: definition.engine,
+      model: definition.settings.model,
+      probe,
+      residency: ledger.totals(name),
+      ...actor.getSnapshot().context.load(),
+      subQueues: actor.getSnapshot().context.subQueues(),
+    }))
+  }
+
+  residents(backend: string): LedgerEntry[] {
+    this.#backend(backend)
+    return this.#memory.getSnapshot().context.ledger.entries(backend)
+  }
+
+  setScheduling(backend: string, { stage, request }: SchedulingOptions): void {
+    this.#tell(backend, {
+      type: 'backend.reconfigure',
+      ...(stage !== undefined && { stagePolicy: this.#policyName(stage) }),
+      ...(request !== undefined && { requestPolicy: this.#policyName(request) }),
+    })
+  }
+
+  reconfigure(backend: string, change: { windowRequests?: number; queueCapacity?: number }): void {
+    const Change = z.strictObject({
+      windowRequests: z.int().min(1).max(100_000).optional(),
+      queueCapacity: z.int().min(0).max(10_000_000).optional(),
+    })
+    const { windowRequests, queueCapacity } = parseOptions(Change, change, `change of backend "${backend}"`)
+    this.#tell(backend, {
+      type: 'backend.reconfigure',
+      ...(windowRequests !== undefined && { windowRequests }),
+      ...(queueCapacity !== undefined && { queueCapacity }),
+    })
+  }
+
+  drain(backend: string): void {
+    this.#tell(backend, { type: 'backend.drain' })
+  }
+
+  resume(backend: string): void {
+    this.#tell(backend, { type: 'backend.resume' })
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#close()
+    return this.#closed
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  async #close(): Promise<void> {
+    const shutdown = new CancelledError('shutdown', 'the runtime is closing')
+    for (const { actor } of [...this.#runs.values()]) actor.cancel(shutdown)
+    for (const { actor } of this.#backends.values()) {
+      actor.getSnapshot().context.stop()
+      actor.stop()
+    }
+    this.#root.stop()
+    this.#feed.close()
+    await Promise.all([this.#prompts.close(), ...[...this.#backends.values()].map(({ driver }) => driver.close())])
+  }
+
+  // --- messages
+
+  #post(to: Address, message: ActorMessage): void {
+    const sent = this.#cloneMessages ? structuredClone(message) : message
+    switch (to.actor) {
+      case 'stage':
+        if (!(this.#runs.get(to.runId)?.actor.deliver(to.stage, sent as never) ?? false)) this.#undelivered(to, message)
+        return
+      case 'backend':
+        return this.#backend(to.name).actor.send(sent as BackendMessage)
+      case 'mapper':
+        return this.#mapper.send(sent as never)
+      case 'memory':
+        return this.#memory.send(sent as never)
+      case 'tool':
+        return this.#tool(to.workflow, to.stage, to.tool).send(sent as ToolMessage)
+    }
+  }
+
+  #undelivered(to: Address & { actor: 'stage' }, message: ActorMessage): void {
+    this.#deadLetters++
+    this.#log.debug({ to, message: message.type }, 'dead letter')
+  }
+
+  #tell(backend: string, message: BackendMessage): void {
+    this.#backend(backend)
+    this.#post({ actor: 'backend', name: backend }, message)
+  }
+
+  #onTransition(transition: Transition): void {
+    this.#post({ actor: 'memory' }, { type: 'memory.transition', transition, nowMs: this.clock.nowMs() })
+  }
+
+  #onEnded(outcome: RunOutcome): void {
+    const run = this.#runs.get(outcome.runId)
+    if (run === undefined) return
+    this.#runs.delete(outcome.runId)
+    const kept = this.#definitions.get(outcome.workflow)
+    if (kept !== undefined && --kept.runs === 0) this.#definitions.delete(outcome.workflow)
+    run.ended(outcome)
+  }
+
+  // --- definitions
+
+  #definitionOf(workflow: Workflow): WorkflowDefinition {
+    const unknown: Issue[] = workflow.backendReferences
+      .filter(({ backend }) => !this.#backends.has(backend))
+      .slice(0, limits.issuesMax)
+      .map(({ path, backend }) => ({
+        path,
+        code: 'unknown_backend',
+        message: `there is no backend "${backend}"; there are: ${[...this.#backends.keys()].join(', ')}`,
+      }))
+    let definition: WorkflowDefinition
+    try {
+      definition = workflow.definition
+    } catch (error) {
+      if (error instanceof WorkflowInvalidError && unknown.length > 0) {
+        throw new WorkflowInvalidError(workflow.name, [...error.issues, ...unknown])
+      }
+      throw error
+    }
+    if (unknown.length > 0) throw new WorkflowInvalidError(workflow.name, unknown)
+    const running = this.#definitions.get(definition.name)
+    if (running !== undefined && running.definition !== definition) {
+      // Mapper and tools are found by the names of workflow and stage: two meanings of one name would mix them up.
+      const message = `another workflow named "${definition.name}" is running in this runtime; give one of them another name`
+      throw new WorkflowInvalidError(definition.name, [{ path: 'name', code: 'name_in_use', message }])
+    }
+    this.#verifyMappings(definition)
+    return definition
+  }
+
+  #verifyMappings(definition: WorkflowDefinition): void {
+    if (this.#verified.has(definition)) return
+    const views = new Map(this.#views().map((view) => [view.name, view]))
+    const issues: Issue[] = []
+    for (const { name, mapping, requirements } of definition.stages) {
+      if (mapping.kind !== 'explicit') continue
+      issues.push(...verifyMapping(requirements, views.get(mapping.backend)!, `stages.${name}`))
+      if (issues.length >= limits.issuesMax) break
+    }
+    if (issues.length > 0) {
+      const what = `workflow "${definition.name}" cannot run on these backends`
+      throw new MappingError('ORLA_MAPPING_INCOMPATIBLE', what, issues)
+    }
+    this.#verified.add(definition)
+  }
+
+  #keep(definition: WorkflowDefinition): void {
+    const kept = this.#definitions.get(definition.name)
+    if (kept === undefined) this.#definitions.set(definition.name, { definition, runs: 1 })
+    else kept.runs++
+  }
+
+  #stageOf(workflow: string, stage: string): StageDefinition {
+    const found = this.#definitions.get(workflow)?.definition.byName.get(stage)
+    if (found === undefined)
+      throw new OrlaError('ORLA_INVARIANT', `no stage "${stage}" in a live workflow "${workflow}"`)
+    return found
+  }
+
+  /** One actor for each tool object: its limits hold over all stages and runs that use it. */
+  #tool(workflow: string, stage: string, name: string): ActorRefFrom<typeof toolLogic> {
+    const { definition } = this.#stageOf(workflow, stage).tools.get(name)!
+    let actor = this.#tools.get(definition)
+    if (actor === undefined) {
+      const post = this.#post.bind(this)
+      actor = startActor(toolLogic, this.#root, { name, definition, clock: this.clock, log: this.#log, post })
+      this.#tools.set(definition, actor)
+    }
+    return actor
+  }
+
+  // --- backends
+
+  #backend(name: string): Backend {
+    const backend = this.#backends.get(name)
+    if (backend !== undefined) return backend
+    const message = `there is no backend "${name}"; there are: ${[...this.#backends.keys()].join(', ')}`
+    throw new OptionsError('backend', [{ path: 'backend', code: 'unknown_backend', message }])
+  }
+
+  #views(): BackendView[] {
+    return [...this.#backends].map(([name, { definition, driver, probe, actor }]) => {
+      const { settings } = definition
+      const found = probe?.state === 'ready' ? probe.capabilities : driver.capabilities
+      const { inFlight, waiting, windowRequests, health } = actor.getSnapshot().context.load()
+      return {
+        name,
+        model: settings.model,
+        inFlight,
+        waiting,
+        windowRequests,
+        health,
+        // What the options say wins over what was found: people put proxies in front of engines.
+        capabilities: {
+          ...found,
+          ...(settings.contextLength !== undefined && { contextLength: settings.contextLength }),
+          ...(settings.tools !== undefined && { tools: settings.tools }),
+          ...(settings.jsonSchema !== undefined && { jsonSchema: settings.jsonSchema }),
+        },
+        ...(settings.quality !== undefined && { quality: settings.quality }),
+        ...(settings.prices !== undefined && { prices: settings.prices }),
+      }
+    })
+  }
+
+  /** Name by which messages call a policy: functions do not travel. */
+  #policyName(option: PolicyOption): string {
+    if (typeof option === 'string') return option
+    const make = typeof option === 'function' ? option : () => option
+    const name = `${make().name}#${this.#policies.size + 1}`
+    this.#policies.set(name, make)
+    return name
+  }
+}
+
+/** The actor that shares its system with all others, and hears of their failures. */
+const rootLogic = fromTransition(
+  (report: (error: unknown) => void, event: { type: string; error?: unknown }) => {
+    if (event.type.startsWith('xstate.error.')) report(event.error)
+    return report
+  },
+  ({ input }: { input: (error: unknown) => void }) => input,
+)

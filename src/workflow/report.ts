@@ -1,0 +1,87 @@
+// What a run leaves behind: how each stage went, in figures.
+
+import type { ErrorFacts } from '../errors.ts'
+import type { FinishReason } from '../schema/chat.ts'
+import type { StageState } from '../schema/transition.ts'
+
+/** One turn of a stage. Null means that the engine did not say. */
+export interface TurnReport {
+  /** In the sub-queue, ms; over all attempts. */
+  queueWaitMs: number
+  /** From the turn being ready to its first token, queue included, ms. */
+  ttftMs: number | null
+  promptTokens: number | null
+  cachedTokens: number | null
+  completionTokens: number | null
+  finishReason: FinishReason | null
+  /** Attempts it took. */
+  attempts: number
+}
+
+/** One tool call of a stage. */
+export interface ToolCallReport {
+  name: string
+  /** Parsed when they are JSON, else the text. */
+  arguments: unknown
+  ok: boolean
+}
+
+/** One stage of a run. `queueWaitMs` and tokens are sums over its turns, `ttftMs` is its first turn's. */
+export interface StageReport {
+  state: StageState
+  backend: string | null
+  model: string | null
+  turns: TurnReport[]
+  toolCalls: ToolCallReport[]
+  /** Ms since the run started; null if it did not start. */
+  startedAtMs: number | null
+  /** Ms since the run started; null if it did not end. */
+  endedAtMs: number | null
+  queueWaitMs: number
+  ttftMs: number | null
+  promptTokens: number | null
+  cachedTokens: number | null
+  completionTokens: number | null
+  /** Of the last turn. */
+  finishReason: FinishReason | null
+  /** True if its answer was cut by the token limit. */
+  truncated: boolean
+  error?: ErrorFacts
+  /** Why it ended as it did. */
+  reason?: string
+}
+
+/** The figures of a stage summed up from its turns. */
+export function sumTurns(
+  turns: readonly TurnReport[],
+): Pick<StageReport, 'queueWaitMs' | 'ttftMs' | 'promptTokens' | 'cachedTokens' | 'completionTokens' | 'finishReason'> {
+  const sum = (pick: (turn: TurnReport) => number | null): number | null =>
+    turns.reduce<number | null>((total, turn) => {
+      const value = pick(turn)
+      return value === null ? total : (total ?? 0) + value
+    }, null)
+  return {
+    queueWaitMs: sum((turn) => turn.queueWaitMs) ?? 0,
+    ttftMs: turns[0]?.ttftMs ?? null,
+    promptTokens: sum((turn) => turn.promptTokens),
+    cachedTokens: sum((turn) => turn.cachedTokens),
+    completionTokens: sum((turn) => turn.completionTokens),
+    finishReason: turns.at(-1)?.finishReason ?? null,
+  }
+}
+
+/** How a run ended: everything it leaves behind. */
+export interface RunOutcome<Output = unknown> {
+  runId: string
+  workflow: string
+  state: 'completed' | 'failed' | 'cancelled'
+  /** The run's result; absent unless completed. */
+  result?: Output
+  /** Why it did not complete. */
+  error?: ErrorFacts
+  /** Results of the stages that completed, by name: also of a run that failed. */
+  results: Readonly<Record<string, unknown>>
+  stages: Record<string, StageReport>
+  /** From start to end, ms. */
+  durationMs: number
+}
