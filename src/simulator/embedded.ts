@@ -107,7 +107,6 @@ export class EmbeddedEngines {
     })
     worker.on('error', (error) => this.#died(worker, messageOf(error)))
     worker.on('exit', (code) => this.#died(worker, `it exited with code ${code}`))
-    worker.unref()
     return worker
   }
 

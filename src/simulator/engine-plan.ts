@@ -8,6 +8,8 @@ import { promptSpans } from './prompt-spans.ts'
 import { importExport, importResponder, type Responder } from './responder.ts'
 import { scaledClock } from './scaled-clock.ts'
 import { simpleEngineModel, type SimpleSpeed } from './simple-model.ts'
+import { stepEngineModel } from './step-model/gpu.ts'
+import type { EngineProfile } from './step-model/profile.ts'
 import { loadTokenText } from './token-text.ts'
 
 /** Makes an engine model on a clock. */
@@ -23,7 +25,11 @@ export interface EngineModule {
 }
 
 /** An engine as plain data: it can be sent to the engine thread. */
-export type EngineSource = { kind: 'simple'; speed: SimpleSpeed } | EngineModule
+export type EngineSource =
+  | { kind: 'simple'; speed: SimpleSpeed }
+  /** Step by step, as an engine batches. */
+  | { kind: 'step'; profile: EngineProfile }
+  | EngineModule
 
 /** One simulated engine. */
 export interface EnginePlan<Source = EngineSource | EngineFactory, Words = Responder | string> {
@@ -44,6 +50,12 @@ export type PortablePlan = EnginePlan<EngineSource, string>
 /** True if nothing of the plan is tied to this thread. */
 export function isPortable(plan: EnginePlan): plan is PortablePlan {
   return typeof plan.engine !== 'function' && typeof plan.responder !== 'function'
+}
+
+/** Requests that the engine of a plan runs at once, when known. */
+export function concurrencyOf({ engine }: EnginePlan): number | undefined {
+  if (typeof engine === 'function' || engine.kind === 'module') return undefined
+  return engine.kind === 'step' ? engine.profile.sequencesMax : engine.speed.requestsMax
 }
 
 /**
@@ -69,6 +81,7 @@ export async function buildEngine(plan: EnginePlan, clock: Clock): Promise<ChatE
 
 async function factoryOf(source: EngineSource): Promise<EngineFactory> {
   if (source.kind === 'simple') return (clock) => simpleEngineModel({ clock, ...source.speed })
+  if (source.kind === 'step') return (clock) => stepEngineModel({ clock, profile: source.profile })
   const engine = (await importExport(source.url, 'engine')) as (clock: Clock, options: unknown) => EngineModel
   return (clock) => engine(clock, source.options)
 }

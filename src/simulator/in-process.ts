@@ -17,7 +17,7 @@ export interface InProcessOptions {
   /** Name of the backend, for messages. */
   backend: string
   /** Requests that the engine runs at once, when known. */
-  concurrencyMax?: number
+  concurrencyMax: number | undefined
   /** Report token by token; otherwise several at once, which costs far fewer timers. */
   watched: boolean
 }
@@ -81,7 +81,11 @@ export function inProcessDriver(options: InProcessOptions): Driver {
 }
 
 /** What a simulated engine can do. */
-export function simulatedCapabilities(model: string, contextLength: number, concurrencyMax?: number): Capabilities {
+export function simulatedCapabilities(
+  model: string,
+  contextLength: number,
+  concurrencyMax: number | undefined,
+): Capabilities {
   const capabilities: Capabilities = {
     engine: 'simulated',
     models: [model],

@@ -2,11 +2,14 @@
 
 import { z } from 'zod'
 import type { Clock } from '../clock.ts'
+import { OptionsError, type Issue } from '../errors.ts'
 import { BackendSettings, type BackendOptions } from '../schema/backend.ts'
 import { parseOptions } from '../schema/options.ts'
 import type { EngineFactory, EnginePlan, EngineSource } from './engine-plan.ts'
+import { enginePreset, type EnginePresetOptions } from './presets/engines.ts'
 import type { Responder } from './responder.ts'
 import { simpleSpeeds, type SimpleSpeed } from './simple-model.ts'
+import { EngineProfile } from './step-model/profile.ts'
 
 /** Options of a simulated backend. */
 export interface SimulatedOptions extends BackendOptions {
@@ -24,13 +27,20 @@ export interface SimulatedOptions extends BackendOptions {
    */
   transport?: 'http' | 'in-process'
   /**
-   * How the engine spends its time: a named speed (default `heavy`), changes to it, a module that exports
-   * `engine: (clock, options) => EngineModel`, or such a function (in process only).
+   * How the engine spends its time: a named speed (default `heavy`) or changes to it, where requests do not slow each
+   * other down; a preset or profile of the step model, which batches, queues and preempts as an engine does; a module
+   * that exports `engine: (clock, options) => EngineModel`, or such a function (in process only).
    */
-  engine?: keyof typeof simpleSpeeds | Partial<SimpleSpeed> | { module: URL; options?: unknown } | EngineFactory
+  engine?:
+    | keyof typeof simpleSpeeds
+    | Partial<SimpleSpeed>
+    | { preset: EnginePresetOptions }
+    | { profile: EngineProfile }
+    | { module: URL; options?: unknown }
+    | EngineFactory
 }
 
-/** Tokens of prompt and answer together unless said otherwise: what Qwen3 models are served with. */
+/** Tokens of prompt and answer together where neither options nor preset say: Qwen3's without extension. */
 const contextLengthDefault = 32_768
 
 const file = z.instanceof(URL, { error: 'a URL object: new URL("./file.ts", import.meta.url)' })
@@ -43,13 +53,28 @@ const Speed = z.strictObject({
   requestsMax: z.int().min(1).optional(),
   kvTokensMax: z.int().min(1).optional(),
 })
+const Preset = z.strictObject({
+  preset: z.strictObject({
+    gpu: z.string(),
+    model: z.string(),
+    engine: z.string(),
+    memoryShare: z.number().optional(),
+    kvTokens: z.int().min(1).optional(),
+    kvScale: z.number().optional(),
+    contextTokens: z.int().min(2).optional(),
+  }),
+})
+const Profile = z.strictObject({ profile: EngineProfile })
 const Module = z.strictObject({ module: file, options: z.unknown().optional() })
 
 /** The one form that `value` is meant to have, so that its problems are named rather than those of every form. */
 function formOf(value: unknown): z.ZodType {
   if (typeof value === 'function') return func
   if (typeof value === 'string') return SpeedName
-  return typeof value === 'object' && value !== null && 'module' in value ? Module : Speed
+  if (typeof value !== 'object' || value === null) return Speed
+  if ('preset' in value) return Preset
+  if ('profile' in value) return Profile
+  return 'module' in value ? Module : Speed
 }
 
 /** What simulated backends are made of. */
@@ -69,13 +94,16 @@ export function parseSimulatedOptions(options: SimulatedOptions): ParsedOptions 
   const schema = z
     .strictObject({
       ...BackendSettings.shape,
-      contextLength: z.int().min(2).default(contextLengthDefault),
+      contextLength: z.int().min(2).optional(),
       speed: z.number().positive().max(1e6).default(1),
       transport: z.enum(['http', 'in-process']).optional(),
       responder: typeof options.responder === 'function' ? func : file.optional(),
       engine: formOf(options.engine).optional(),
     })
     .check((context) => {
+      for (const { path, message } of presetIssues(options.engine)) {
+        context.issues.push({ code: 'custom', path: ['engine', 'preset', path], input: options.engine, message })
+      }
       for (const key of ['responder', 'engine'] as const) {
         if (functionsFit || typeof options[key] !== 'function') continue
         const message = 'a function cannot go to the engine thread: give a module URL, or transport "in-process"'
@@ -83,15 +111,17 @@ export function parseSimulatedOptions(options: SimulatedOptions): ParsedOptions 
       }
     })
   const parsed = parseOptions(schema, options, `options of simulated backend "${options.model}"`)
-  const { speed, transport, responder: _responder, engine: _engine, ...settings } = parsed
+  const { speed, transport, responder: _responder, engine: _engine, ...rest } = parsed
   const { responder } = options
   const source = sourceOf(options.engine)
+  const known = 'kind' in source && source.kind === 'step' ? source.profile.contextTokens : contextLengthDefault
+  const contextLength = rest.contextLength ?? known
   return {
-    settings,
+    settings: { ...rest, contextLength },
     transport,
     plan: (clock) => ({
-      model: settings.model,
-      contextLength: settings.contextLength,
+      model: rest.model,
+      contextLength,
       speed,
       seed: clock.seed,
       engine: source,
@@ -100,9 +130,23 @@ export function parseSimulatedOptions(options: SimulatedOptions): ParsedOptions 
   }
 }
 
+/** What is wrong with a preset. Those of the wrong form are found by their schema. */
+function presetIssues(engine: SimulatedOptions['engine']): readonly Issue[] {
+  if (!Preset.safeParse(engine).success) return []
+  try {
+    sourceOf(engine)
+    return []
+  } catch (error) {
+    if (error instanceof OptionsError) return error.issues
+    throw error
+  }
+}
+
 function sourceOf(engine: SimulatedOptions['engine']): EngineSource | EngineFactory {
   if (typeof engine === 'function') return engine
   if (typeof engine === 'string') return { kind: 'simple', speed: simpleSpeeds[engine] }
+  if (engine !== undefined && 'preset' in engine) return { kind: 'step', profile: enginePreset(engine.preset) }
+  if (engine !== undefined && 'profile' in engine) return { kind: 'step', profile: engine.profile }
   if (engine !== undefined && 'module' in engine) {
     return { kind: 'module', url: engine.module.href, options: engine.options }
   }

@@ -4,7 +4,7 @@ import type { BackendDefinition } from '../engines/backend-definition.ts'
 import type { Driver, DriverEnvironment } from '../engines/driver.ts'
 import type { BackendOptions } from '../schema/backend.ts'
 import { embeddedEngines } from './embedded.ts'
-import { buildEngine, isPortable, type EnginePlan, type PortablePlan } from './engine-plan.ts'
+import { buildEngine, concurrencyOf, isPortable, type EnginePlan, type PortablePlan } from './engine-plan.ts'
 import { inProcessDriver, simulatedCapabilities } from './in-process.ts'
 import { parseSimulatedOptions, type SimulatedOptions } from './simulated-options.ts'
 
@@ -37,12 +37,7 @@ export function createSimulated(httpBackend: HttpBackend): (options: SimulatedOp
 async function connectInProcess(plan: EnginePlan, { clock, backend }: DriverEnvironment): Promise<Driver> {
   const engine = await buildEngine(plan, clock)
   // On a virtual clock nobody watches single tokens, and each would cost a timer.
-  const options = { engine, backend, watched: !clock.virtual }
-  return inProcessDriver(
-    typeof plan.engine === 'object' && plan.engine.kind === 'simple'
-      ? { ...options, concurrencyMax: plan.engine.speed.requestsMax }
-      : options,
-  )
+  return inProcessDriver({ engine, backend, concurrencyMax: concurrencyOf(plan), watched: !clock.virtual })
 }
 
 async function connectHttp(
@@ -58,7 +53,9 @@ async function connectHttp(
     await engine.close()
     throw error
   }
-  const capabilities = { ...simulatedCapabilities(plan.model, plan.contextLength), kv: driver.capabilities.kv }
+  const declared = simulatedCapabilities(plan.model, plan.contextLength, concurrencyOf(plan))
+  // What the wire does not carry, the engine behind it cannot do.
+  const capabilities = { ...declared, kv: driver.capabilities.kv }
   return {
     capabilities,
     async probe(timeoutMs) {

@@ -13,7 +13,9 @@ import { EmbeddedEngines, embeddedEngines } from '../../src/simulator/embedded.t
 import { hostEngines } from '../../src/simulator/engine-host.ts'
 import type { PortablePlan } from '../../src/simulator/engine-plan.ts'
 import type { EngineNotice } from '../../src/simulator/engine-protocol.ts'
+import { enginePreset } from '../../src/simulator/presets/engines.ts'
 import { simpleSpeeds } from '../../src/simulator/simple-model.ts'
+import type { EngineProfile } from '../../src/simulator/step-model/profile.ts'
 import { createSimulated } from '../../src/simulator/simulated.ts'
 import type { SimulatedOptions } from '../../src/simulator/simulated-options.ts'
 
@@ -242,6 +244,38 @@ describe('options of simulated', () => {
     expect(() => simulated({ model: 'm', engine: 'huge' as 'heavy' })).toThrow(/engine: .*light/)
     expect(() => simulated({ model: 'm', engine: { module: 'x' as unknown as URL } })).toThrow(/engine\.module: a URL/)
     expect(() => simulated({ model: 'm', responder: 'x' as unknown as URL })).toThrow(/responder: a URL/)
+  })
+
+  test('take a preset or a profile of the step model', async () => {
+    const preset = { gpu: 'h100', model: 'qwen3-8b', engine: 'vllm', kvTokens: 2_000 } as const
+    for (const engine of [{ preset }, { profile: enginePreset(preset) }]) {
+      const definition = simulated({ model: 'm', engine, speed: 100 })
+      expect(definition.settings.contextLength).toBe(2_000)
+      const driver = await connect({ engine, speed: 100, contextLength: 500 })
+      expect(driver.capabilities).toMatchObject({ contextLength: 500, concurrencyMax: 1_024 })
+      const messages = [user('A question that is long enough for a whole block of the cache, or for two of them.')]
+      const cached = [await ask(driver, { messages }), await ask(driver, { messages })].map(
+        ({ usage }) => usage.cachedTokens,
+      )
+      expect(cached).toEqual([0, 16])
+    }
+  })
+
+  test('name what is wrong with a preset', () => {
+    const preset = { gpu: 'abacus', model: 'qwen3-8b', engine: 'vllm', kvScale: -1 } as unknown as {
+      gpu: 'h100'
+      model: 'qwen3-8b'
+      engine: 'vllm'
+    }
+    expect(() => simulated({ model: 'm', engine: { preset } })).toThrow(
+      /2 problem[^]*engine\.preset\.gpu[^]*engine\.preset\.kvScale/,
+    )
+    expect(() => simulated({ model: 'm', engine: { preset: { ...preset, kvTokens: 0.5 } } })).toThrow(
+      /engine\.preset\.kvTokens/,
+    )
+    expect(() => simulated({ model: 'm', engine: { profile: {} as EngineProfile } })).toThrow(
+      /engine\.profile\.blockTokens/,
+    )
   })
 
   test('refuse a function that would have to cross to the engine thread', () => {
