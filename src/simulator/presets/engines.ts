@@ -12,7 +12,10 @@ import { bytesPerValue, kvBytesPerToken, models, type ModelName, type ModelSpec 
 export type EngineName = 'vllm' | 'sglang'
 
 /** What an engine is like on every GPU. */
-interface Habits extends Pick<EngineProfile, 'blockTokens' | 'batching' | 'admission' | 'priorities' | 'frontOverheadMs'> {
+interface Habits extends Pick<
+  EngineProfile,
+  'blockTokens' | 'batching' | 'admission' | 'priorities' | 'frontOverheadMs'
+> {
   /** Share of the specified bandwidth that weights and KV are read with, 0..1. */
   bandwidthShare: number
   /** Any step, ms (c0). */

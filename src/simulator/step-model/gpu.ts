@@ -7,7 +7,10 @@
 //   G1. At most one timer of the clock is pending per GPU, and none while all of it is idle.
 //   G2. Everything due is processed in order of time, each at its own time, however late the clock's timer fires.
 //   G3. At one instant: ends of steps first, then their reports, then arrivals, then the next steps begin.
-//   G4. Listeners are called outside of every state change, so they may submit, abort, flush and ask for stats.
+//   G4. Listeners are called outside of every state change, so they may submit, abort, flush and ask for stats. One that
+//       throws keeps nobody else from being told; its error goes to whoever turned the clock.
+// Whatever is due is also processed when somebody submits, aborts, flushes or asks, so that they see the state of now:
+// on a real clock, whose timers are late, reports may come from within these calls.
 
 import type { Clock, Timer } from '../../clock.ts'
 import { InvariantError } from '../../errors.ts'
@@ -95,6 +98,8 @@ class Gpu {
   #processing = false
   #timer: Timer | undefined
   #timerAtMs = Infinity
+  /** What a listener threw, in a box because it may have thrown anything. */
+  #thrown: { error: unknown } | undefined
 
   constructor(options: GpuOptions) {
     this.#clock = options.clock
@@ -193,17 +198,17 @@ class Gpu {
     if (this.#processing) return
     const untilMs = this.#clock.nowMs()
     this.#processing = true
-    try {
-      for (let atMs = this.#nextAtMs(); atMs <= untilMs + graceMs; atMs = this.#nextAtMs()) {
-        // Never back: a request that a listener submits late, on a real clock, is due at once.
-        this.#nowMs = Math.max(this.#nowMs, atMs)
-        this.#instant()
-      }
-      this.#nowMs = Math.max(this.#nowMs, untilMs)
-    } finally {
-      this.#processing = false
-      this.#arm()
+    for (let atMs = this.#nextAtMs(); atMs <= untilMs + graceMs; atMs = this.#nextAtMs()) {
+      // Never back: a request that a listener submits late, on a real clock, is due at once.
+      this.#nowMs = Math.max(this.#nowMs, atMs)
+      this.#instant()
     }
+    this.#nowMs = Math.max(this.#nowMs, untilMs)
+    this.#processing = false
+    this.#arm()
+    const thrown = this.#thrown
+    this.#thrown = undefined
+    if (thrown !== undefined) throw thrown.error
   }
 
   /** All that is due at one instant (G3). */
@@ -252,7 +257,12 @@ class Gpu {
   /** Calls listeners, in order (G4). What they cause is added behind. */
   #deliver(): void {
     for (let next = this.#outbox.shift(); next !== undefined; next = this.#outbox.shift()) {
-      if (next.sequence.state !== 'ended') next.report()
+      if (next.sequence.state === 'ended') continue
+      try {
+        next.report()
+      } catch (error) {
+        this.#thrown ??= { error }
+      }
     }
   }
 

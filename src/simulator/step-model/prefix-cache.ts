@@ -64,7 +64,14 @@ export interface PoolBlocks {
   free: number
 }
 
-function newNode(parent: Node | undefined, salt: string, stream: string, from: number, start: number, end: number): Node {
+function newNode(
+  parent: Node | undefined,
+  salt: string,
+  stream: string,
+  from: number,
+  start: number,
+  end: number,
+): Node {
   return {
     parent,
     stream,

@@ -296,6 +296,20 @@ describe('aborts', () => {
     expect(gaps.at(-1)).toBe(11)
   })
 
+  it('of a head that does not fit let the next one in with the next step', async () => {
+    const { clock, recorder } = stage()
+    const model = stepEngineModel({ clock, profile: smallProfile({ kvTokens: 160, admission: 'prompt' }) })
+    recorder.submit(model, request('long', 60, 90))
+    const abort = recorder.submit(model, request('head', 130, 5))
+    recorder.submit(model, request('small', 10, 5))
+    await clock.advance(103)
+    expect(model.stats()).toMatchObject({ running: 1, waiting: 2 })
+    abort()
+    await clock.runAll()
+    // Steps of 11 ms from 25 on.
+    expect(recorder.of('small')[0]?.atMs).toBeCloseTo(113)
+  })
+
   it('from within a report are heard before the next report', async () => {
     const { clock, recorder } = stage()
     const model = stepEngineModel({ clock, profile: smallProfile() })
@@ -329,24 +343,26 @@ describe('listeners', () => {
     expect(flushed).toEqual([true, true, true, true, true])
   })
 
-  it('that throw do not keep others from being told', () => {
-    const { clock, recorder } = stage()
-    const model = stepEngineModel({ clock, profile: smallProfile() })
-    model.submit(request('bad', 10, 5), {
-      started: () => {
-        throw new Error('a listener of mine failed')
-      },
-      tokens: () => {},
-      finished: () => {},
-    })
-    recorder.submit(model, request('good', 10, 5))
-    // The clock's owner sees the error; the engine goes on.
-    return expect(clock.runAll())
-      .rejects.toThrow('a listener of mine failed')
-      .then(async () => {
-        await clock.runAll()
-        expect(recorder.of('good').at(-1)?.what).toBe('completed')
+  it('that throw do not keep others from being told', async () => {
+    for (const when of ['started', 'tokens', 'finished'] as const) {
+      const { clock, recorder } = stage()
+      const model = stepEngineModel({ clock, profile: smallProfile() })
+      const fail = (what: string): void => {
+        if (what === when) throw new Error(`a listener of mine failed when ${what}`)
+      }
+      model.submit(request('bad', 10, 5), {
+        started: () => fail('started'),
+        tokens: () => fail('tokens'),
+        finished: () => fail('finished'),
       })
+      recorder.submit(model, request('good', 10, 5))
+      // Whoever turns the clock sees the error; the engine goes on.
+      await expect(clock.runAll()).rejects.toThrow(`a listener of mine failed when ${when}`)
+      let failures = 0
+      while (clock.pendingTimers > 0) await clock.runAll().catch(() => failures++)
+      expect(failures).toBe(when === 'tokens' ? 1 : 0)
+      expect(recorder.of('good').at(-1)?.what).toBe('completed')
+    }
   })
 })
 

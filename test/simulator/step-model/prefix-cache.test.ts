@@ -14,7 +14,7 @@ function compute(cache: PrefixCache, spans: TokenSpan[], options: { salt?: strin
   const tokens = runs.reduce((sum, run) => sum + run.to - run.from, 0)
   const lease = cache.acquire(runs, options.salt ?? '', tokens - 1)!
   const hit = lease.depth
-  for (let depth = hit; depth < tokens; ) {
+  for (let depth = hit; depth < tokens;) {
     depth = Math.min(tokens, depth + (options.chunk ?? tokens))
     cache.extend(lease, depth)
   }

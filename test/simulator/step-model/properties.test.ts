@@ -20,7 +20,11 @@ const streams = ['system', 'doc', 'chat']
 
 const prompts: fc.Arbitrary<TokenSpan[]> = fc.array(
   fc
-    .record({ stream: fc.constantFrom(...streams), from: fc.constantFrom(0, 0, 7), length: fc.integer({ min: 1, max: 90 }) })
+    .record({
+      stream: fc.constantFrom(...streams),
+      from: fc.constantFrom(0, 0, 7),
+      length: fc.integer({ min: 1, max: 90 }),
+    })
     .map(({ stream, from, length }) => ({ stream, from, to: from + length })),
   { minLength: 1, maxLength: 3 },
 )
