@@ -74,6 +74,16 @@ describe('prompt meter', () => {
     )
   })
 
+  test('M3: a message behind another prefix gets another chain, also when it was chained before', () => {
+    fc.assert(
+      fc.property(anyMessages, anyMessages, (a, b) => {
+        const meter = createPromptMeter(utf8BytesEstimator)
+        meter.measure([...a, ...b])
+        expect(meter.measure([...b, ...a])).toEqual(createPromptMeter(utf8BytesEstimator).measure([...b, ...a]))
+      }),
+    )
+  })
+
   test('a chain depends on role, content, tool calls and tool ids', () => {
     const call = { id: 'call_1', name: 'read', arguments: '{}' }
     const variants: Message[] = [

@@ -50,6 +50,16 @@ describe('o200k_base', () => {
     }
   })
 
+  test('never gives the tokenizer a run of more than 256 characters, and does not cut a surrogate pair', async () => {
+    const o200k = await loadEstimator('o200k_base')
+    const { countTokens } = await import('gpt-tokenizer/encoding/o200k_base')
+    const run = 'international'.repeat(24)
+    expect(countTokens(run.slice(0, 256)) + countTokens(run.slice(256))).not.toBe(countTokens(run))
+    expect(o200k.count(run)).toBe(countTokens(run.slice(0, 256)) + countTokens(run.slice(256)))
+    const pairs = `a${'🙂'.repeat(200)}`
+    expect(o200k.count(pairs)).toBe(countTokens(pairs.slice(0, 257)) + countTokens(pairs.slice(257)))
+  })
+
   test('counts text without long runs exactly', async () => {
     const o200k = await loadEstimator('o200k_base')
     const { countTokens } = await import('gpt-tokenizer/encoding/o200k_base')

@@ -160,20 +160,27 @@ describe('process', () => {
       import { utf8BytesEstimator as estimator } from '${source}prompts/estimator.ts'
       const pool = createPromptPool({ estimator, mode: 'pool', threads: 2, thresholdChars: 1 })
       const handles = () => process.getActiveResourcesInfo().filter((name) => !/Pipe|TTY|File/.test(name)).join()
+      let started = 0
+      let alive = 0
+      process.on('worker', (worker) => {
+        started++
+        alive++
+        worker.on('exit', () => alive--)
+      })
       ${body}`
     const run = promisify(execFile)
     const { stdout } = await run(process.execPath, ['--input-type=module', '-e', script], { timeout: 20_000 })
     return stdout.trim()
   }
 
-  test('R3: has no thread before the first large prompt and no handle after close', async () => {
+  test('R3: has no thread before the first large prompt, and no thread and no handle after close', async () => {
     const report = await inProcess(`
-      const before = handles()
+      const before = [handles(), started]
       const counts = await pool.count(['abcd'])
       await pool.close()
       await new Promise((resolve) => setImmediate(resolve))
-      console.log(JSON.stringify({ before, counts, after: handles() }))`)
-    expect(JSON.parse(report)).toEqual({ before: '', counts: [1], after: '' })
+      console.log(JSON.stringify({ before, counts, started, after: [handles(), alive] }))`)
+    expect(JSON.parse(report)).toEqual({ before: ['', 0], counts: [1], started: 2, after: ['', 0] })
   })
 
   test('ends by itself when nothing waits any more, even without close', async () => {

@@ -83,11 +83,14 @@ describe('task runner', () => {
     await expect(jobs.run(count('x'), AbortSignal.abort(reason))).rejects.toBe(reason)
   })
 
-  test('R4: tries a job again after its thread died', async () => {
+  test('R4: tries a job again after its thread died, before those that came later', async () => {
     const jobs = runner(fixture('crash-worker'))
     const mark = join(tmpdir(), `orla-${randomUUID()}`)
     onTestFinished(() => rmSync(mark, { force: true }))
-    expect(await jobs.run(count(`die once ${mark}`))).toHaveLength(1)
+    const order: string[] = []
+    const crashing = jobs.run(count(`die once ${mark}`)).then(() => order.push('crashed once'))
+    await Promise.all([crashing, jobs.run(count('later')).then(() => order.push('came later'))])
+    expect(order).toEqual(['crashed once', 'came later'])
     expect(existsSync(mark)).toBe(true)
     expect(jobs.retried).toBe(1)
   })
