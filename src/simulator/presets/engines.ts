@@ -106,8 +106,9 @@ const reaches: Record<EngineName, Record<GpuName, Reach>> = {
 }
 
 /**
- * Bytes of GPU memory that are neither weights nor KV: activations, graphs, the framework. From the KV pools of Qwen3-8B
- * that engines report: about 398,000 tokens at 0.9 of an H100.
+ * Bytes of GPU memory that are neither weights nor KV: activations, graphs, the framework. Assumed; it gives Qwen3-8B
+ * about 398,000 tokens of KV at 0.9 of an H100, and 290,000 at the 60 % of an RTX PRO 6000 that the paper gives it
+ * (appendix C.1).
  */
 const otherBytes = 2.4e9
 

@@ -181,8 +181,7 @@ export class PrefixCache {
   /** Ends a lease. The sequence had computed `tokens` tokens; the full blocks of these stay cached. */
   release(lease: PrefixLease, tokens: number): void {
     this.#payPrivate(lease, 0)
-    const whole = tokens - (tokens % this.#blockTokens)
-    if (whole > lease.depth) this.#walk(lease, whole, true)
+    this.#walk(lease, tokens, true)
     const stamp = ++this.#stamp
     for (let node: Node | undefined = lease.place; node !== undefined; node = node.parent) {
       node.holders--

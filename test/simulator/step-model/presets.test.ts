@@ -5,8 +5,11 @@ import { gpus, type GpuName } from '../../../src/simulator/presets/gpus.ts'
 import { kvBytesPerToken, models, type ModelName } from '../../../src/simulator/presets/models.ts'
 import { checkProfiles } from '../../../src/simulator/step-model/profile.ts'
 import { StepRun } from '../../../src/simulator/step-model/step-cost.ts'
+import { virtualClock } from '../../../src/clock.ts'
+import { stepEngineModel } from '../../../src/simulator/step-model/gpu.ts'
 import { points } from '../../../bench/simulator/points.ts'
 import { replay } from '../../../bench/simulator/replay.ts'
+import { runSessions } from '../../../bench/simulator/sessions.ts'
 
 const keys = <Name extends string>(record: Record<Name, unknown>): Name[] => Object.keys(record) as Name[]
 
@@ -86,5 +89,27 @@ describe('calibration', () => {
       const error = Math.abs(point.measure(replayed) / point.publishedMs - 1)
       expect(error, point.point).toBeLessThan(point.fitted ? 0.07 : 0.15)
     }
+  })
+})
+
+describe('a preset under long sessions', () => {
+  it('comes to the same state analytically as step by step', async () => {
+    const outcomes = await Promise.all(
+      [false, true].map(async (stepwise) => {
+        const clock = virtualClock({ seed: 3 })
+        const kvTokens = 500_000
+        const preset = enginePreset({ gpu: 'h200', model: 'qwen3-coder-30b-a3b', engine: 'vllm', kvTokens })
+        const model = stepEngineModel({ clock, profile: preset, stepwise })
+        await clock.run(runSessions({ clock, model, sessions: 16, turns: 600 }))
+        const { busyMs, ...counts } = model.stats()
+        return { busyMs, atMs: clock.nowMs(), counts, counters: model.counters() }
+      }),
+    )
+    const [analytic, stepwise] = outcomes
+    expect(analytic!.counts).toEqual(stepwise!.counts)
+    expect(analytic!.counters).toEqual(stepwise!.counters)
+    expect(analytic!.atMs / stepwise!.atMs).toBeCloseTo(1, 9)
+    expect(analytic!.busyMs / stepwise!.busyMs).toBeCloseTo(1, 9)
+    expect(analytic!.counts.preemptions).toBeGreaterThan(0)
   })
 })

@@ -20,6 +20,20 @@ const shapes = fc.record({
   attentionPairs: fc.constant(0),
 })
 
+describe('the time of a step', () => {
+  it('adds up overhead, weights, context and attention', () => {
+    const decode = new StepRun(costs, { decoding: 10, contextTokens: 20_000, prefillTokens: 0, attentionPairs: 0 })
+    expect(decode.elapsedMs(1)).toBeCloseTo(1.5 + 0.7 + 5.6 + 1.1, 9)
+    const mixed = new StepRun(costs, {
+      decoding: 10,
+      contextTokens: 20_000,
+      prefillTokens: 990,
+      attentionPairs: 1_000_000,
+    })
+    expect(mixed.elapsedMs(1)).toBeCloseTo(1.5 + 0.7 + 50 + 1.1 + 1.8, 9)
+  })
+})
+
 describe('the time of decode steps in closed form', () => {
   it('equals the sum over single steps', () => {
     fc.assert(
