@@ -11,7 +11,7 @@
 //   B3. A full queue, an open breaker and a draining backend answer with a typed rejection; nothing is dropped.
 //   B4. While the breaker is half-open, one request is in flight as its probe.
 
-import { createActor, type ActorRefFrom, type AnyActorRef, type SnapshotFrom } from 'xstate'
+import { createActor, type ActorRefFrom, type SnapshotFrom } from 'xstate'
 import { backendMachine, openDelayMs, type BreakerSettings } from '../machines/backend.ts'
 import type { Clock } from '../src/clock.ts'
 import { RejectedError, type ErrorFacts } from '../src/errors.ts'
@@ -19,13 +19,11 @@ import type { Logger } from '../src/log.ts'
 import type { SchedulingPolicies, SchedulingPolicy } from '../src/scheduling/policy.ts'
 import { SubQueues, type SubQueueLoad } from '../src/scheduling/sub-queues.ts'
 import { RequestWindow } from '../src/scheduling/window.ts'
-import { stateLogic, type ActorState } from './logic.ts'
+import { actorClock, stateLogic, type ActorState } from './logic.ts'
 import type { BackendMessage, BackendReconfigure, BackendRequest, Post, StageAddress } from './messages.ts'
 
 /** What a backend actor is made with. */
 export interface BackendInput {
-  /** The actor that shares its system and its clock with all others. */
-  root: AnyActorRef
   name: string
   windowRequests: number
   queueCapacity: number
@@ -74,7 +72,7 @@ export class BackendState implements ActorState<BackendMessage> {
     this.#queues = new SubQueues(input.policies, (policy, message) =>
       input.log.error({ backend: input.name, policy }, `scheduling policy failed, using arrival order: ${message}`),
     )
-    this.#health = createActor(backendMachine, { input: input.breaker, parent: input.root })
+    this.#health = createActor(backendMachine, { input: input.breaker, clock: actorClock(input.clock) })
     this.#health.subscribe({
       next: (snapshot) => this.#onHealth(snapshot.value),
       error: (error) => input.log.error({ backend: input.name, error }, 'health machine failed'),

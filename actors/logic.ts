@@ -1,6 +1,7 @@
 // Logic of actors whose state is one object that is changed in place.
 
-import { createActor, fromTransition, type ActorRefFrom, type AnyActorRef, type TransitionActorLogic } from 'xstate'
+import { createActor, fromTransition, type ActorRefFrom, type TransitionActorLogic } from 'xstate'
+import type { Clock, Timer } from '../src/clock.ts'
 
 /** State of such an actor. */
 export interface ActorState<Message> {
@@ -25,6 +26,8 @@ export function stateLogic<State extends ActorState<Message>, Message extends Ev
 ): TransitionActorLogic<State, Message, Input> {
   return fromTransition<State, Message, never, Input>(
     (state, message) => {
+      // XState tells an actor that it stops by a message of its own.
+      if (message.type.startsWith('xstate.')) return state
       try {
         state.handle(message)
       } catch (error) {
@@ -37,16 +40,24 @@ export function stateLogic<State extends ActorState<Message>, Message extends Ev
 }
 
 /**
- * Makes and starts such an actor under `root`. XState keeps what `create` throws inside the actor; here it is thrown.
+ * Makes and starts such an actor. XState keeps what `create` throws inside the actor; here it is thrown.
+ *
+ * Each has a system of its own: XState does not let an actor with a parent be stopped from outside.
  */
 export function startActor<State extends ActorState<Message>, Message extends Event, Input>(
   logic: TransitionActorLogic<State, Message, Input>,
-  root: AnyActorRef,
   input: Input,
 ): ActorRefFrom<TransitionActorLogic<State, Message, Input>> {
-  // `parent` shares the root's system: half the memory of an actor with a system of its own.
-  const actor = createActor(logic, { parent: root, input })
+  const actor = createActor(logic, { input })
   const snapshot = actor.getSnapshot()
   if (snapshot.status === 'error') throw snapshot.error
   return actor.start()
+}
+
+/** The runtime's clock as XState wants it, for statecharts with delays. */
+export function actorClock(clock: Clock): NonNullable<Parameters<typeof createActor>[1]>['clock'] & object {
+  return {
+    setTimeout: (run: () => void, ms: number) => clock.setTimer(ms, run),
+    clearTimeout: (timer: Timer | undefined) => clock.clearTimer(timer),
+  }
 }

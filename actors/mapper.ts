@@ -17,7 +17,7 @@ import type { MapperMap, MapperMessage, Post } from './messages.ts'
 
 /** What the mapper actor is made with. */
 export interface MapperInput {
-  stageOf(workflow: string, stage: string): StageDefinition
+  stageOf(definitionId: string, stage: string): StageDefinition
   backends(): readonly BackendView[]
   post: Post
 }
@@ -42,7 +42,7 @@ export class MapperState implements ActorState<MapperMessage> {
 
   async #map(message: MapperMessage): Promise<void> {
     try {
-      const stage = this.#input.stageOf(message.workflow, message.stage)
+      const stage = this.#input.stageOf(message.definitionId, message.stage)
       const decision = await decide(this.#input, message, stage)
       const backend = accept(decision, stage, this.#input.backends())
       const model = decision.model ?? stage.requirements.model ?? backend.model

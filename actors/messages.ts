@@ -13,7 +13,7 @@ export type Address =
   | { actor: 'backend'; name: string }
   | { actor: 'mapper' }
   | { actor: 'memory' }
-  | { actor: 'tool'; workflow: string; stage: string; tool: string }
+  | { actor: 'tool'; definitionId: string; stage: string; tool: string }
 
 /** Address of a stage: where answers to its questions go. */
 export type StageAddress = Extract<Address, { actor: 'stage' }>
@@ -56,6 +56,8 @@ export type BackendMessage = BackendRequest | BackendWithdraw | BackendRelease |
 /** A stage asks where to run. */
 export interface MapperMap {
   type: 'mapper.map'
+  /** Which workflow, for the runtime: names need not be unique. */
+  definitionId: string
   workflow: string
   stage: string
   input: unknown

@@ -47,6 +47,8 @@ export interface StageHost {
   readonly services: StageServices
   readonly runId: string
   readonly workflow: string
+  /** Identifies the definition within the runtime: two workflows may have one name. */
+  readonly definitionId: string
   readonly tenant: string
   /** The run's priority, added to the stage's hints. */
   readonly priority: number

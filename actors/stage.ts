@@ -122,12 +122,13 @@ export class StageActor {
         const model = definition.requirements.model ?? this.#services.modelOf(backend)
         return this.#onMapped(backend, model, 'explicit: the stage names its backend', context)
       }
-      const { workflow } = this.#host
+      const { definitionId, workflow } = this.#host
       const { input, results } = context
       this.#services.post(
         { actor: 'mapper' },
         {
           type: 'mapper.map',
+          definitionId,
           workflow,
           stage: definition.name,
           input,
@@ -482,7 +483,7 @@ export class StageActor {
     const { call } = this.#tools.get(callId)!
     this.#toolStarted(callId, call, from, reason)
     this.#services.post(
-      { actor: 'tool', workflow: this.#host.workflow, stage: this.definition.name, tool: call.name },
+      { actor: 'tool', definitionId: this.#host.definitionId, stage: this.definition.name, tool: call.name },
       { type: 'tool.call', callId, arguments: call.arguments, replyTo: this.#address },
     )
   }
@@ -594,8 +595,8 @@ export class StageActor {
     } else if (this.#state === 'tooling') {
       for (const [callId, pending] of this.#tools) {
         if (pending.result !== undefined || !this.definition.tools.has(pending.call.name)) continue
-        const { workflow } = this.#host
-        const to = { actor: 'tool' as const, workflow, stage: this.definition.name, tool: pending.call.name }
+        const { definitionId } = this.#host
+        const to = { actor: 'tool' as const, definitionId, stage: this.definition.name, tool: pending.call.name }
         this.#services.post(to, { type: 'tool.cancel', callId, replyTo: this.#address })
       }
       this.#tools = new Map()

@@ -15,6 +15,7 @@ import { workflowMachine, type RunEffects } from '../machines/workflow.ts'
 import type { Timer } from '../src/clock.ts'
 import { CancelledError, StageError, messageOf, toOrlaError, type OrlaError } from '../src/errors.ts'
 import { Feed } from '../src/feed.ts'
+import type { Logger } from '../src/log.ts'
 import { commonPrefix, type ContextChain } from '../src/prompts/chain.ts'
 import type { DeltaChannel } from '../src/schema/chat.ts'
 import type { Message } from '../src/schema/message.ts'
@@ -31,6 +32,8 @@ import { StageActor } from './stage.ts'
 export interface WorkflowInput {
   runId: string
   definition: WorkflowDefinition
+  /** Identifies the definition within the runtime: two workflows may have one name. */
+  definitionId: string
   tenant: string
   priority: number
   /** Ms from start; undefined without a deadline. */
@@ -41,12 +44,13 @@ export interface WorkflowInput {
 export interface WorkflowServices extends StageServices {
   /** The actor that hears of errors of the run's machine. */
   root: AnyActorRef
+  log: Logger
   /** Takes every transition, before anybody else sees it. */
   transition(transition: Transition): void
   /** The feed of the whole runtime. */
   feed: Feed
   /** The run is over: forget it. */
-  ended(outcome: RunOutcome): void
+  ended(outcome: RunOutcome, definitionId: string): void
 }
 
 /** One run of a workflow. */
@@ -54,6 +58,7 @@ export class WorkflowActor implements RunEffects, StageHost {
   readonly services: WorkflowServices
   readonly runId: string
   readonly workflow: string
+  readonly definitionId: string
   readonly tenant: string
   readonly priority: number
   readonly startedAtMs: number
@@ -85,6 +90,7 @@ export class WorkflowActor implements RunEffects, StageHost {
     this.services = services
     this.runId = input.runId
     this.workflow = input.definition.name
+    this.definitionId = input.definitionId
     this.tenant = input.tenant
     this.priority = input.priority
     this.startedAtMs = clock.nowMs()
@@ -228,16 +234,19 @@ export class WorkflowActor implements RunEffects, StageHost {
     this.#over = true
     this.services.clock.clearTimer(this.#deadlineTimer)
     this.#feed?.close()
-    this.services.ended({
-      runId: this.runId,
-      workflow: this.workflow,
-      ...how,
-      results: this.#completedResults(),
-      stages: Object.fromEntries(
-        this.#definition.stages.map(({ name, index }) => [name, this.#report(index)] as const),
-      ),
-      durationMs: this.elapsedMs(),
-    })
+    this.services.ended(
+      {
+        runId: this.runId,
+        workflow: this.workflow,
+        ...how,
+        results: this.#completedResults(),
+        stages: Object.fromEntries(
+          this.#definition.stages.map(({ name, index }) => [name, this.#report(index)] as const),
+        ),
+        durationMs: this.elapsedMs(),
+      },
+      this.definitionId,
+    )
   }
 
   /** A bug inside the machinery of this run fails this run, and nothing else. */
@@ -245,8 +254,9 @@ export class WorkflowActor implements RunEffects, StageHost {
     try {
       run()
     } catch (error) {
-      if (this.#over) return
       const failure = toOrlaError(error, 'ORLA_INVARIANT', `run ${this.runId} broke`)
+      this.services.log.error({ runId: this.runId, error: failure }, 'a run broke')
+      if (this.#over) return
       this.#error = failure
       this.#over = true
       const why = new CancelledError('sibling', failure.message)
@@ -258,6 +268,7 @@ export class WorkflowActor implements RunEffects, StageHost {
         }
       }
       this.#end({ state: 'failed', error: failure.toJSON() })
+      this.#machine.send({ type: 'run.crash' })
     }
   }
 

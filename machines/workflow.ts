@@ -27,6 +27,8 @@ export type RunEvent =
   | { type: 'run.fail'; error: OrlaError }
   /** Asked from outside: the caller, a deadline, a shutdown. */
   | { type: 'run.cancel'; error: OrlaError }
+  /** The run's own machinery broke; what could be saved was. */
+  | { type: 'run.crash' }
 
 /** Lifecycle of one run. */
 export const workflowMachine = setup({
@@ -50,6 +52,7 @@ export const workflowMachine = setup({
   id: 'run',
   context: ({ input }) => ({ effects: input.effects }),
   initial: 'pending',
+  on: { 'run.crash': '.failed' },
   states: {
     pending: {
       on: {

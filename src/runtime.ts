@@ -22,6 +22,7 @@ import type { BackendDefinition } from './engines/backend-definition.ts'
 import type { Driver, ProbeResult } from './engines/driver.ts'
 import { guardedChat } from './engines/guard.ts'
 import {
+  assert,
   CancelledError,
   errorFromFacts,
   InputError,
@@ -52,6 +53,7 @@ import { createPromptPool, type PromptPool } from './workers/prompt-pool.ts'
 import type { Workflow } from './workflow/builder.ts'
 import type { StageDefinition, WorkflowDefinition } from './workflow/definition.ts'
 import type { RunOutcome } from './workflow/report.ts'
+import type { ToolDefinition } from './workflow/tool.ts'
 
 /** A scheduling policy as options give it: the name of a stock one, a policy, or a function that makes one. */
 export type PolicyOption = SchedulingPolicyName | SchedulingPolicy | (() => SchedulingPolicy)
@@ -169,6 +171,13 @@ const StartOptionsSchema = z.strictObject({
   signal: z.instanceof(AbortSignal).optional(),
 })
 
+interface LiveDefinition {
+  definition: WorkflowDefinition
+  runs: number
+  /** Tools of it that have an actor. */
+  tools: Set<ToolDefinition>
+}
+
 interface Backend {
   definition: BackendDefinition
   driver: Driver
@@ -260,12 +269,14 @@ class OrlaRuntime implements Runtime {
   readonly #backends = new Map<string, Backend>()
   readonly #mapper: ActorRefFrom<typeof mapperLogic>
   readonly #memory: ActorRefFrom<typeof memoryManagerLogic>
-  readonly #tools = new WeakMap<object, ActorRefFrom<typeof toolLogic>>()
+  /** One actor for each tool object: its limits hold over all stages and runs that use it. */
+  readonly #tools = new Map<ToolDefinition, { actor: ActorRefFrom<typeof toolLogic>; users: number }>()
   readonly #prompts: PromptPool
   readonly #services: WorkflowServices
   readonly #runs = new Map<string, { actor: WorkflowActor; ended: (outcome: RunOutcome) => void }>()
-  /** Definitions of live runs by name: mapper and tool messages name them. */
-  readonly #definitions = new Map<string, { definition: WorkflowDefinition; runs: number }>()
+  /** Definitions of live runs by id: mapper and tool messages name them. */
+  readonly #definitions = new Map<string, LiveDefinition>()
+  readonly #definitionIds = new WeakMap<WorkflowDefinition, string>()
   /** Definitions whose explicit mappings were checked. */
   readonly #verified = new WeakSet<WorkflowDefinition>()
   /** Policies given as objects or functions, by the name that messages call them. */
@@ -273,6 +284,7 @@ class OrlaRuntime implements Runtime {
   readonly #cloneMessages: boolean
   readonly #runIdSuffix: string
   #runCount = 0
+  #definitionCount = 0
   #deadLetters = 0
   #closed: Promise<void> | undefined
 
@@ -290,16 +302,11 @@ class OrlaRuntime implements Runtime {
     })
     this.#root = createActor(rootLogic, {
       input: (error) => log.error({ error }, 'an actor failed'),
-      clock: {
-        setTimeout: (run: () => void, ms: number) => clock.setTimer(ms, run),
-        clearTimeout: (timer: never) => clock.clearTimer(timer),
-      },
     })
     this.#root.subscribe({ error: (error: unknown) => log.error({ error }, 'the root actor failed') })
     this.#root.start()
 
     const post = this.#post.bind(this)
-    const root = this.#root
     const policyOf = (name: string): SchedulingPolicy => {
       const make = this.#policies.get(name)
       return make === undefined ? schedulingPolicy(name as SchedulingPolicyName) : make()
@@ -307,8 +314,7 @@ class OrlaRuntime implements Runtime {
     Object.entries(options.backends).forEach(([name, definition], i) => {
       const { settings } = definition
       const policies = options.scheduling?.[name] ?? {}
-      const actor = startActor(backendLogic, root, {
-        root,
+      const actor = startActor(backendLogic, {
         name,
         windowRequests: settings.windowRequests,
         queueCapacity: settings.queueCapacity,
@@ -324,18 +330,19 @@ class OrlaRuntime implements Runtime {
       })
       this.#backends.set(name, { definition, driver: drivers[i]!, probe: probes[i], actor })
     })
-    this.#mapper = startActor(mapperLogic, root, {
-      stageOf: (workflow, stage) => this.#stageOf(workflow, stage),
+    this.#mapper = startActor(mapperLogic, {
+      stageOf: (definitionId, stage) => this.#stageOf(definitionId, stage),
       backends: () => this.#views(),
       post,
     })
-    this.#memory = startActor(memoryManagerLogic, root, { log })
+    this.#memory = startActor(memoryManagerLogic, { log })
 
     this.#services = {
       clock,
       random: clock.random('retries'),
       post,
       root: this.#root,
+      log,
       feed: this.#feed,
       correction: createTokenCorrection(),
       measure: (messages, tools) => this.#prompts.measure(messages, { tools }),
@@ -354,7 +361,7 @@ class OrlaRuntime implements Runtime {
         })
       },
       transition: (transition) => this.#onTransition(transition),
-      ended: (outcome) => this.#onEnded(outcome),
+      ended: (outcome, definitionId) => this.#onEnded(outcome, definitionId),
     }
   }
 
@@ -395,6 +402,7 @@ class OrlaRuntime implements Runtime {
       {
         runId,
         definition,
+        definitionId: this.#keep(definition),
         tenant: start.tenant,
         priority: start.priority,
         deadlineMs: start.deadlineMs,
@@ -404,7 +412,6 @@ class OrlaRuntime implements Runtime {
     const outcome = new Promise<RunOutcome<Output>>((resolve) => {
       this.#runs.set(runId, { actor, ended: resolve as (outcome: RunOutcome) => void })
     })
-    this.#keep(definition)
     const cancel = (reason: string): void => actor.cancel(new CancelledError('caller', reason))
     const onAbort = (): void => cancel(`the caller's signal was aborted: ${messageOf(signal?.reason)}`)
     signal?.addEventListener('abort', onAbort, { once: true })
@@ -502,6 +509,9 @@ class OrlaRuntime implements Runtime {
       actor.getSnapshot().context.stop()
       actor.stop()
     }
+    this.#mapper.stop()
+    this.#memory.stop()
+    for (const { actor } of this.#tools.values()) actor.stop()
     this.#root.stop()
     this.#feed.close()
     await Promise.all([this.#prompts.close(), ...[...this.#backends.values()].map(({ driver }) => driver.close())])
@@ -522,7 +532,7 @@ class OrlaRuntime implements Runtime {
       case 'memory':
         return this.#memory.send(sent as never)
       case 'tool':
-        return this.#tool(to.workflow, to.stage, to.tool).send(sent as ToolMessage)
+        return this.#tool(to.definitionId, to.stage, to.tool).send(sent as ToolMessage)
     }
   }
 
@@ -540,12 +550,11 @@ class OrlaRuntime implements Runtime {
     this.#post({ actor: 'memory' }, { type: 'memory.transition', transition, nowMs: this.clock.nowMs() })
   }
 
-  #onEnded(outcome: RunOutcome): void {
+  #onEnded(outcome: RunOutcome, definitionId: string): void {
     const run = this.#runs.get(outcome.runId)
     if (run === undefined) return
     this.#runs.delete(outcome.runId)
-    const kept = this.#definitions.get(outcome.workflow)
-    if (kept !== undefined && --kept.runs === 0) this.#definitions.delete(outcome.workflow)
+    this.#letGo(definitionId)
     run.ended(outcome)
   }
 
@@ -570,12 +579,6 @@ class OrlaRuntime implements Runtime {
       throw error
     }
     if (unknown.length > 0) throw new WorkflowInvalidError(workflow.name, unknown)
-    const running = this.#definitions.get(definition.name)
-    if (running !== undefined && running.definition !== definition) {
-      // Mapper and tools are found by the names of workflow and stage: two meanings of one name would mix them up.
-      const message = `another workflow named "${definition.name}" is running in this runtime; give one of them another name`
-      throw new WorkflowInvalidError(definition.name, [{ path: 'name', code: 'name_in_use', message }])
-    }
     this.#verifyMappings(definition)
     return definition
   }
@@ -596,29 +599,50 @@ class OrlaRuntime implements Runtime {
     this.#verified.add(definition)
   }
 
-  #keep(definition: WorkflowDefinition): void {
-    const kept = this.#definitions.get(definition.name)
-    if (kept === undefined) this.#definitions.set(definition.name, { definition, runs: 1 })
-    else kept.runs++
+  /** Holds a definition while runs of it are live. Returns its id. */
+  #keep(definition: WorkflowDefinition): string {
+    let id = this.#definitionIds.get(definition)
+    if (id === undefined) this.#definitionIds.set(definition, (id = `${definition.name}#${++this.#definitionCount}`))
+    const live = this.#definitions.get(id)
+    if (live === undefined) this.#definitions.set(id, { definition, runs: 1, tools: new Set() })
+    else live.runs++
+    return id
   }
 
-  #stageOf(workflow: string, stage: string): StageDefinition {
-    const found = this.#definitions.get(workflow)?.definition.byName.get(stage)
-    if (found === undefined)
-      throw new OrlaError('ORLA_INVARIANT', `no stage "${stage}" in a live workflow "${workflow}"`)
+  /** Lets go of a definition with its last run, and of the tool actors that only it used. */
+  #letGo(id: string): void {
+    const live = this.#definitions.get(id)
+    if (live === undefined || --live.runs > 0) return
+    this.#definitions.delete(id)
+    for (const definition of live.tools) {
+      const tool = this.#tools.get(definition)!
+      if (--tool.users > 0) continue
+      this.#tools.delete(definition)
+      tool.actor.stop()
+    }
+  }
+
+  #stageOf(definitionId: string, stage: string): StageDefinition {
+    const found = this.#definitions.get(definitionId)?.definition.byName.get(stage)
+    assert(found !== undefined, 'a message names a stage that no live run has', { definitionId, stage })
     return found
   }
 
-  /** One actor for each tool object: its limits hold over all stages and runs that use it. */
-  #tool(workflow: string, stage: string, name: string): ActorRefFrom<typeof toolLogic> {
-    const { definition } = this.#stageOf(workflow, stage).tools.get(name)!
-    let actor = this.#tools.get(definition)
-    if (actor === undefined) {
+  #tool(definitionId: string, stage: string, name: string): ActorRefFrom<typeof toolLogic> {
+    const { definition } = this.#stageOf(definitionId, stage).tools.get(name)!
+    let tool = this.#tools.get(definition)
+    if (tool === undefined) {
       const post = this.#post.bind(this)
-      actor = startActor(toolLogic, this.#root, { name, definition, clock: this.clock, log: this.#log, post })
-      this.#tools.set(definition, actor)
+      const input = { name, definition, clock: this.clock, log: this.#log, post }
+      tool = { actor: startActor(toolLogic, input), users: 0 }
+      this.#tools.set(definition, tool)
     }
-    return actor
+    const { tools } = this.#definitions.get(definitionId)!
+    if (!tools.has(definition)) {
+      tools.add(definition)
+      tool.users++
+    }
+    return tool.actor
   }
 
   // --- backends
