@@ -13,6 +13,7 @@
 
 import type { Timer } from '../src/clock.ts'
 import {
+  assert,
   CancelledError,
   errorFromFacts,
   messageOf,
@@ -30,7 +31,7 @@ import { parseJson } from '../src/schema/json.ts'
 import { user, type Message, type ToolCall } from '../src/schema/message.ts'
 import type { StageState } from '../src/schema/transition.ts'
 import { joinConversations } from '../src/workflow/context.ts'
-import type { Hint, StageContext, StageDefinition } from '../src/workflow/definition.ts'
+import type { Hint, StageContext, StageDefinition, TurnScript } from '../src/workflow/definition.ts'
 import { sumTurns, type StageReport, type TurnReport } from '../src/workflow/report.ts'
 import { isSettled, nextStageState, type StageEvent } from '../src/workflow/stage-lifecycle.ts'
 import { answerMessage, decideTurn, firstPhase, type Phase, type TurnDecision } from '../src/workflow/turn.ts'
@@ -73,6 +74,8 @@ export class StageActor {
   #conversation: readonly Message[] = []
   #phase: Phase
   #repairs = 0
+  /** Tokens of the answer, for stages with a script. */
+  #scriptedTokens: number | undefined
   #turn: Turn | undefined
   #call: ChatCall | undefined
   #retryTimer: Timer | undefined
@@ -188,7 +191,9 @@ export class StageActor {
       this.#host.emit({ type: 'stage.mapped', stage: name, from, to, backend, model, reason }),
     )
     const readyAtMs = this.#services.clock.nowMs()
-    const { prompt } = this.definition
+    const { prompt, script } = this.definition
+    if (script !== undefined) return this.#nextScripted(script)
+    assert(prompt !== undefined, 'a stage has neither prompt nor script', { stage: name })
     if (typeof prompt === 'function') {
       return this.#onBuilt(
         readyAtMs,
@@ -208,6 +213,49 @@ export class StageActor {
       this.definition.context === 'append' ? joinConversations(this.#host.conversationsBefore(this.definition)) : []
     this.#conversation = before.length === 0 ? built : [...before, ...built]
     this.#beginTurn(readyAtMs)
+  }
+
+  // --- scripted turns
+
+  /** Goes into the script's next turn after the time it says, or ends the stage. */
+  #nextScripted(script: TurnScript): void {
+    const context = this.#host.contextOf(this.definition)
+    const number = this.report.turns.length + 1
+    const turn = this.#userCode(() => script(context, number), 'the script')
+    if (turn === undefined) return this.#complete(this.#conversation.at(-1)?.content ?? '', 'its script is over')
+    const begin = (): void => {
+      this.#conversation = turn.messages
+      this.#scriptedTokens = turn.outputTokens
+      this.#beginTurn(this.#services.clock.nowMs())
+    }
+    if (this.#state === 'building') {
+      if (turn.waitMs <= 0) return begin()
+      this.#retryTimer = this.#services.clock.setTimer(turn.waitMs, () => this.#guarded(begin))
+      return
+    }
+    const from = this.#state
+    this.#state = nextStageState(from, 'toolsCalled')
+    const fields = { ...this.#turnFields(this.#turn!), callId: `${number - 1}.1`, tool: turn.waitFor, to: this.#state }
+    this.#host.emit({ ...fields, type: 'tool.started', from, reason: 'the script waits', arguments: '{}' })
+    const durationMs = turn.waitMs
+    this.#retryTimer = this.#services.clock.setTimer(durationMs, () =>
+      this.#guarded(() => {
+        const ended = { ...fields, from: this.#state, ok: true, durationMs }
+        this.#host.emit({ ...ended, type: 'tool.ended', reason: 'the time that the script gives it is over' })
+        const { name } = this.definition
+        this.#move('continued', (before, to) =>
+          this.#host.emit({
+            type: 'stage.continued',
+            stage: name,
+            from: before,
+            to,
+            turn: number,
+            reason: 'the next turn of the script',
+          }),
+        )
+        begin()
+      }),
+    )
   }
 
   #beginTurn(readyAtMs: number): void {
@@ -269,7 +317,7 @@ export class StageActor {
           requestPriority: this.#priorities.request,
           promptTokens,
           uncachedTokens: addedTokens,
-          outputTokens: definition.params.maxTokens ?? outputTokensGuess,
+          outputTokens: this.#scriptedTokens ?? definition.params.maxTokens ?? outputTokensGuess,
           runStartedAtMs: this.#host.startedAtMs,
           attainedTokens: this.#host.attainedTokens,
           deadlineMs: this.#host.deadlineAtMs,
@@ -314,6 +362,9 @@ export class StageActor {
   #request(): ChatRequest {
     const { definition } = this
     const request: ChatRequest = { model: this.#model, messages: this.#conversation, params: definition.params }
+    if (this.#scriptedTokens !== undefined) {
+      request.params = { ...definition.params, maxTokens: this.#scriptedTokens, ignoreEos: true }
+    }
     if (definition.toolSpecs !== undefined) {
       // Tools stay in the request for the final answer too: they are part of the prompt, and of the cached prefix.
       request.tools = definition.toolSpecs
@@ -353,6 +404,11 @@ export class StageActor {
     if (finishReason === 'length') this.report.truncated = true
     const said = answerMessage(result)
     this.#release(turn, 'ok', `the engine finished: ${result.finishDetail ?? finishReason}`, { usage, finishReason })
+    const { script } = this.definition
+    if (script !== undefined) {
+      this.#conversation = [...this.#conversation, said]
+      return this.#nextScripted(script)
+    }
     const decision = decideTurn(
       this.definition,
       { phase: this.#phase, turns: this.report.turns.length, repairs: this.#repairs },

@@ -18,6 +18,18 @@ const benches: Record<string, Entry> = {
     about: 'enqueue and next of the two-level queue, beside a plain array and a plain heap',
     load: () => import('./scheduler.ts'),
   },
+  'simulator-accuracy': {
+    about: 'the engine model against published measurements',
+    load: () => import('./simulator-accuracy.ts'),
+  },
+  'simulator-speed': {
+    about: 'virtual seconds and turns a second: the engine model alone, and the whole runtime on it',
+    load: () => import('./simulator-speed.ts'),
+  },
+  'simulator-recipes': {
+    about: "the paper's two experiments on the engine model, with their ablations",
+    load: () => import('./simulator-recipes.ts'),
+  },
 }
 
 function usage(problem: string): string {

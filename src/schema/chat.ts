@@ -2,7 +2,7 @@
 
 import { z } from 'zod'
 import type { JsonSchema } from './json.ts'
-import type { Message, ToolCall } from './message.ts'
+import type { Message, TokenSpan, ToolCall } from './message.ts'
 
 /** How much a reasoning model may think. */
 export const ReasoningEffort = z.enum(['none', 'minimal', 'low', 'medium', 'high'])
@@ -74,6 +74,8 @@ export interface ChatResult {
   /** The model's refusal, in its own words. */
   refusal?: string
   usage: Usage
+  /** Tokens of the answer without text: engines that replay workloads generate them. */
+  span?: TokenSpan
   /** Model name as the engine reports it. */
   model?: string
   /** Id that the engine gave the answer. */

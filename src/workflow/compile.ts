@@ -17,6 +17,7 @@ import type {
   StageContext,
   StageDefinition,
   StageMapping,
+  TurnScript,
   WorkflowDefinition,
 } from './definition.ts'
 import { findCycles } from './graph.ts'
@@ -51,6 +52,7 @@ const StageOptionsSchema = StageSettings.extend({
   tools: z.record(z.string(), z.unknown()).optional(),
   output: z.custom<StandardSchemaV1>(isSchema, 'not a Standard Schema').optional(),
   prompt: z.custom<PromptBuilder>(isPrompt, 'a prompt builder is a function').optional(),
+  script: z.custom<TurnScript>(isFunction, 'a script is a function').optional(),
   priority: z.union([hint, z.strictObject({ stage: hint.optional(), request: hint.optional() })]).optional(),
   when: z.custom<(context: StageContext) => boolean>(isFunction, 'a condition is a function').optional(),
 })
@@ -184,7 +186,7 @@ function parseStage(
   if (options.backend !== undefined && options.mapping !== undefined) {
     report(`${path}.mapping`, 'backend_and_mapping', 'give `backend` or `mapping`, not both')
   }
-  if (options.prompt === undefined) {
+  if (options.prompt === undefined && options.script === undefined) {
     report(`${path}.prompt`, 'missing_builder', 'a stage needs a `prompt` that builds its messages')
   }
   if (options.context === 'append' && after.length === 0) {
@@ -294,7 +296,8 @@ function toDefinition(
     tools,
     toolSpecs: tools.size === 0 ? undefined : [...tools.values()].map((bound) => bound.spec),
     output: jsonSchema === undefined ? undefined : { schema: options.output!, jsonSchema },
-    prompt: options.prompt!,
+    prompt: options.prompt,
+    script: options.script,
     context: options.context,
     keepsConversation: dependents.some(appends),
     stagePriority,

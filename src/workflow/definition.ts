@@ -34,6 +34,24 @@ export interface BoundTool {
 /** Builds a prompt: a function that returns text (one user message) or messages, or a compiled template. */
 export type PromptBuilder = ((context: StageContext) => string | readonly Message[]) | CompiledPrompt
 
+/** One turn of a scripted stage. */
+export interface ScriptedTurn {
+  /** The whole prompt. */
+  messages: readonly Message[]
+  /** Tokens that the engine is to generate, exactly. */
+  outputTokens: number
+  /** Milliseconds to wait before the turn is ready: a tool ran, or a person thought. */
+  waitMs: number
+  /** What is waited for, for the transition feed: a tool's name, `user`. */
+  waitFor: string
+}
+
+/**
+ * A stage whose turns are known beforehand: recorded and published workloads replay as such stages. It is asked for
+ * turn 1, 2, ... until it returns undefined.
+ */
+export type TurnScript = (context: StageContext, turn: number) => ScriptedTurn | undefined
+
 /** One stage, complete: no optional knob is left undecided. */
 export interface StageDefinition {
   readonly index: number
@@ -50,7 +68,9 @@ export interface StageDefinition {
   /** The tools as the model sees them; undefined without tools. */
   readonly toolSpecs: readonly ToolSpec[] | undefined
   readonly output: { readonly schema: StandardSchemaV1; readonly jsonSchema: JsonSchema } | undefined
-  readonly prompt: PromptBuilder
+  readonly prompt: PromptBuilder | undefined
+  /** Takes the place of `prompt`, tools and output schema. */
+  readonly script: TurnScript | undefined
   /** `append`: the conversations of the parents come first; `results`: only what `prompt` returns. */
   readonly context: 'results' | 'append'
   /** True if some dependent appends this stage's conversation, so that it must be kept. */

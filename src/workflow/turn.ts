@@ -40,6 +40,7 @@ export function firstPhase(stage: StageDefinition): Phase {
 
 /** The model's answer as a message of the conversation. */
 export function answerMessage(result: ChatResult): AssistantMessage {
+  if (result.span !== undefined) return { role: 'assistant', content: result.content, span: result.span }
   return result.toolCalls.length === 0
     ? assistant(result.content)
     : { role: 'assistant', content: result.content, toolCalls: result.toolCalls }
