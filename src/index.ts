@@ -6,12 +6,16 @@ import { createSimulated } from './simulator/simulated.ts'
 // Workflows
 export { workflow } from './workflow/builder.ts'
 export type { Workflow, WorkflowBuilder, StageOptions, BuilderContext } from './workflow/builder.ts'
+export { workflowFromData } from './workflow/data.ts'
+export { WorkflowData } from './schema/workflow.ts'
 export { tool } from './workflow/tool.ts'
 export type { ToolContext, ToolDefinition, ToolSet } from './workflow/tool.ts'
 export { system, user, assistant } from './schema/message.ts'
 export type { Message, ToolCall } from './schema/message.ts'
 export type { RunOutcome, StageReport, TurnReport, ToolCallReport } from './workflow/report.ts'
 export { withJsonSchema } from './schema/standard.ts'
+export { criticalPath } from './workflow/graph.ts'
+export type { TimedStage } from './workflow/graph.ts'
 
 // Runtime
 export { createRuntime } from './runtime.ts'
@@ -37,6 +41,14 @@ export type { BackendDefinition } from './engines/backend-definition.ts'
 
 // Events
 export type { RunEvent, RunState, StageState, TokenEvent, Transition } from './schema/transition.ts'
+
+// Lifecycles, to look at
+export { workflowMachine } from '../machines/workflow.ts'
+export { stageMachine } from '../machines/stage.ts'
+export { backendMachine } from '../machines/backend.ts'
+
+// Bounds
+export { limits } from './limits.ts'
 
 // Errors
 export * from './errors.ts'

@@ -73,6 +73,16 @@ function fill(placeholder: Placeholder, template: CompiledTemplate, values: Temp
   }
 }
 
+/** The value a path names, or undefined where anything on the way is missing. Reads own properties only. */
+export function readPath(path: Placeholder, values: TemplateValues): unknown {
+  let current: unknown = values[path.root]
+  for (const key of path.keys) {
+    if (typeof current !== 'object' || current === null || !Object.hasOwn(current, key)) return undefined
+    current = (current as Record<string, unknown>)[key]
+  }
+  return current
+}
+
 /** The value a placeholder names, or undefined below a skipped stage. Throws a plain error that says what is missing. */
 function lookUp({ root, keys }: Placeholder, values: TemplateValues): unknown {
   let current: unknown = values[root]

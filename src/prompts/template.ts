@@ -90,6 +90,26 @@ export function compilePrompt(source: PromptSource, scope: TemplateScope): Promp
     : { ok: false, issues: issues.slice(0, limits.issuesMax) }
 }
 
+/**
+ * Compiles one path, as a placeholder without its braces: `input.text`, `results.classify.category`.
+ *
+ * Issue codes as in {@link compilePrompt}.
+ */
+export function compilePath(
+  path: string,
+  scope: TemplateScope,
+): { ok: true; placeholder: Placeholder } | { ok: false; issues: Issue[] } {
+  const issues: Issue[] = []
+  const { literals, placeholders } = compileTemplate(`{{ ${path} }}`, scope.path, scope.stages, issues)
+  const [placeholder] = placeholders
+  if (issues.length > 0) return { ok: false, issues }
+  if (placeholder !== undefined && placeholders.length === 1 && literals.every((text) => text === '')) {
+    return { ok: true, placeholder }
+  }
+  const message = `${JSON.stringify(path)} is not one path such as input.text or results.stage.key`
+  return { ok: false, issues: [{ path: scope.path, code: 'template_syntax', message }] }
+}
+
 function compileTemplate(text: string, path: string, stages: readonly string[], issues: Issue[]): CompiledTemplate {
   const literals: string[] = []
   const placeholders: Placeholder[] = []

@@ -5,7 +5,8 @@ import type { Mapper } from '../mapping/mapper.ts'
 import type { StageSettingsInput } from '../schema/stage.ts'
 import type { Message } from '../schema/message.ts'
 import type { InferInput, InferOutput } from '../schema/standard.ts'
-import type { StageContext, WorkflowDefinition } from './definition.ts'
+import type { ResultContext, WorkflowDefinition } from './definition.ts'
+import type { StageReport } from './report.ts'
 import type { ToolSet } from './tool.ts'
 import { compileWorkflow, type RawStage } from './compile.ts'
 
@@ -44,6 +45,13 @@ type OutputValue<Output> = Output extends StandardSchemaV1 ? InferOutput<Output>
 export interface BuilderContext<Input, Results> {
   readonly input: Input
   readonly results: Results
+}
+
+/** What `output` is given: besides input and results, what the stages did. */
+export interface OutputContext<Input, Results> extends BuilderContext<Input, Results> {
+  readonly runId: string
+  /** How each stage went. Its tool calls tell what it did, where its result only says so. */
+  readonly stages: { readonly [Name in keyof Results]: StageReport }
 }
 
 /** A number, or a function of the input and the results. */
@@ -117,8 +125,8 @@ export interface WorkflowBuilder<Input, InputGiven, Stages extends StageTypes> e
     InputGiven,
     Stages & Record<Name, { value: OutputValue<Output>; skippable: InheritsSkip<Stages, After> }>
   >
-  /** Says what the run's result is. */
-  output<Output>(make: (context: BuilderContext<Input, AllResults<Stages>>) => Output): Workflow<InputGiven, Output>
+  /** Says what the run's result is. What it throws fails the run. */
+  output<Output>(make: (context: OutputContext<Input, AllResults<Stages>>) => Output): Workflow<InputGiven, Output>
 }
 
 /** Stages as a list that grows at one end: adding one is O(1), also the hundred-thousandth. */
@@ -149,7 +157,7 @@ export function workflow<Input extends StandardSchemaV1 = StandardSchemaV1<unkno
   >
 }
 
-type ResultMaker = (context: StageContext) => unknown
+type ResultMaker = (context: ResultContext) => unknown
 
 /** A finished workflow: compiled when first asked, then kept. */
 class FinishedWorkflow implements Workflow {

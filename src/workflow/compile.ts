@@ -26,8 +26,10 @@ import type { ToolDefinition } from './tool.ts'
 /** A stage as it was written, before any check. */
 export interface RawStage {
   name: string
-  /** Unchecked: the compiler takes nothing in it for granted. */
+  /** Unchecked: the compiler takes nothing in it for granted, unless `checked` is there. */
   options: unknown
+  /** The options, complete: whoever made them from plain data has checked them already. */
+  checked?: StageOptions
 }
 
 /** A workflow as it was written, before any check. */
@@ -56,9 +58,10 @@ const StageOptionsSchema = StageSettings.extend({
   priority: z.union([hint, z.strictObject({ stage: hint.optional(), request: hint.optional() })]).optional(),
   when: z.custom<(context: StageContext) => boolean>(isFunction, 'a condition is a function').optional(),
 })
-type StageOptions = z.output<typeof StageOptionsSchema>
+/** All options of a stage, complete. */
+export type StageOptions = z.output<typeof StageOptionsSchema>
 
-const inferenceKeys = Object.keys(InferenceParams.shape)
+const inferenceKeys = Object.keys(InferenceParams.shape) as (keyof InferenceParams)[]
 
 /**
  * Checks and compiles a workflow. Linear in stages and edges, without recursion.
@@ -161,12 +164,8 @@ function parseStage(
   report: Report,
 ): ParsedStage | undefined {
   const path = indexOf.get(stage.name) === index ? `stages.${stage.name}` : `stages[${index}]`
-  const result = StageOptionsSchema.safeParse(stage.options)
-  if (!result.success) {
-    for (const issue of issuesOf(result.error, path)) report(issue.path, issue.code, issue.message)
-    return undefined
-  }
-  const options = result.data
+  const options = stage.checked ?? parseStageOptions(stage.options, path, report)
+  if (options === undefined) return undefined
   const after: number[] = []
   const seen = new Set<string>()
   options.after?.forEach((name, i) => {
@@ -194,6 +193,13 @@ function parseStage(
   }
   const tools = bindTools(options.tools, path, report)
   return { options, after, tools, jsonSchema: outputSchema(options.output, path, report) }
+}
+
+function parseStageOptions(options: unknown, path: string, report: Report): StageOptions | undefined {
+  const result = StageOptionsSchema.safeParse(options)
+  if (result.success) return result.data
+  for (const issue of issuesOf(result.error, path)) report(issue.path, issue.code, issue.message)
+  return undefined
 }
 
 /** Names are compared only where a person could have mistyped one: large generated graphs need no suggestions. */
@@ -290,9 +296,7 @@ function toDefinition(
       tools: tools.size > 0,
       jsonSchema: jsonSchema !== undefined,
     },
-    params: Object.fromEntries(
-      Object.entries(options).filter(([key, value]) => value !== undefined && inferenceKeys.includes(key)),
-    ),
+    params: pickDefined(options, inferenceKeys),
     tools,
     toolSpecs: tools.size === 0 ? undefined : [...tools.values()].map((bound) => bound.spec),
     output: jsonSchema === undefined ? undefined : { schema: options.output!, jsonSchema },
@@ -310,7 +314,15 @@ function toDefinition(
     truncation: options.truncation,
     attempts: options.retry.attempts,
     backoffMs: options.retry.backoffMs,
-    timeouts: Object.fromEntries(Object.entries(timeouts).filter(([, value]) => value !== undefined)),
+    timeouts: pickDefined(timeouts, ['firstTokenMs', 'idleMs', 'totalMs']),
     stageTimeoutMs: stageMs,
   }
+}
+
+type Defined<T, Key extends keyof T> = { [K in Key]?: Exclude<T[K], undefined> }
+
+function pickDefined<T extends object, Key extends keyof T>(from: T, keys: readonly Key[]): Defined<T, Key> {
+  const picked: Defined<T, Key> = {}
+  for (const key of keys) if (from[key] !== undefined) picked[key] = from[key] as Exclude<T[Key], undefined>
+  return picked
 }

@@ -7,6 +7,7 @@ import type { CompiledPrompt } from '../prompts/template.ts'
 import type { InferenceParams, ToolSpec } from '../schema/chat.ts'
 import type { JsonSchema } from '../schema/json.ts'
 import type { Message } from '../schema/message.ts'
+import type { StageReport } from './report.ts'
 import type { ToolDefinition } from './tool.ts'
 
 /** What user functions of a stage get: the run's input, and results of declared dependencies only. */
@@ -14,6 +15,13 @@ export interface StageContext {
   readonly input: unknown
   /** Result by stage name. A skipped dependency's is undefined. */
   readonly results: Readonly<Record<string, unknown>>
+}
+
+/** What the function that makes a run's result gets: everything the run leaves behind. */
+export interface ResultContext extends StageContext {
+  readonly runId: string
+  /** How each stage went, by name. Its tool calls tell what it did, where its result only says so. */
+  readonly stages: Readonly<Record<string, StageReport>>
 }
 
 /** Where a stage runs. */
@@ -102,5 +110,5 @@ export interface WorkflowDefinition {
   /** Indexes of the stages that wait for nothing. */
   readonly roots: readonly number[]
   /** Makes the run's result. */
-  readonly result: (context: StageContext) => unknown
+  readonly result: (context: ResultContext) => unknown
 }
