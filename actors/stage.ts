@@ -11,7 +11,7 @@
 //   T3. It settles exactly once. Whatever arrives after that is dropped.
 //   T4. Tools run without a slot.
 
-import type { Timer } from '../src/clock.ts'
+import { roundMs, type Timer } from '../src/clock.ts'
 import {
   assert,
   CancelledError,
@@ -331,7 +331,7 @@ export class StageActor {
   #onGranted(turn: Turn): void {
     const { clock } = this.#services
     turn.grantedAtMs = clock.nowMs()
-    const queueWaitMs = turn.grantedAtMs - turn.queuedAtMs
+    const queueWaitMs = roundMs(turn.grantedAtMs - turn.queuedAtMs)
     turn.queueWaitMs += queueWaitMs
     const reason = queueWaitMs === 0 ? 'a slot was free' : 'a slot came free and it was its turn'
     this.#move('granted', (from, to) =>
@@ -382,7 +382,7 @@ export class StageActor {
   #onDelta(turn: Turn, epoch: number, channel: DeltaChannel, text: string): void {
     if (epoch !== this.#epoch) return
     if (turn.ttftMs === null) {
-      const ttftMs = this.#services.clock.nowMs() - turn.readyAtMs
+      const ttftMs = roundMs(this.#services.clock.nowMs() - turn.readyAtMs)
       turn.ttftMs = ttftMs
       const { from, to } = { from: this.#state, to: this.#state }
       const reason = 'the first token arrived'
@@ -479,7 +479,7 @@ export class StageActor {
     }
     const ceilingMs = Math.min(this.definition.backoffMs * 2 ** (turn.attempt - 1), limits.retryBackoffMsMax)
     const askedMs = Math.min(Number(error.details?.['retryAfterMs'] ?? 0), limits.retryBackoffMsMax)
-    const delayMs = Math.max(this.#services.random() * ceilingMs, askedMs)
+    const delayMs = roundMs(Math.max(this.#services.random() * ceilingMs, askedMs))
     turn.attempt++
     turn.ttftMs = null
     this.#move('retry', (from, to) =>
@@ -669,7 +669,7 @@ export class StageActor {
     faulty = false,
   ): void {
     this.#call = undefined
-    const durationMs = this.#services.clock.nowMs() - turn.grantedAtMs
+    const durationMs = roundMs(this.#services.clock.nowMs() - turn.grantedAtMs)
     this.#move('released', (from, to) =>
       this.#host.emit({
         ...this.#turnFields(turn),
@@ -735,10 +735,12 @@ export class StageActor {
   }
 
   #armStageTimer(stageTimeoutMs: number): void {
-    this.#stageTimer = this.#services.clock.setTimer(stageTimeoutMs, () => {
-      const message = `stage "${this.definition.name}" took longer than ${stageTimeoutMs} ms`
-      this.#fail(new StageError('ORLA_STAGE_TIMEOUT', message, { details: { stageTimeoutMs } }))
-    })
+    this.#stageTimer = this.#services.clock.setTimer(stageTimeoutMs, () =>
+      this.#guarded(() => {
+        const message = `stage "${this.definition.name}" took longer than ${stageTimeoutMs} ms`
+        this.#fail(new StageError('ORLA_STAGE_TIMEOUT', message, { details: { stageTimeoutMs } }))
+      }),
+    )
   }
 
   #clearTimers(): void {

@@ -8,7 +8,7 @@
 //   T2. Arguments are checked against the tool's schema before the tool sees them.
 //   T3. A result is text of bounded length. What cannot be put into JSON is an error to the model, not a crash.
 
-import type { Clock, Timer } from '../src/clock.ts'
+import { roundMs, type Clock, type Timer } from '../src/clock.ts'
 import { messageOf } from '../src/errors.ts'
 import { limits } from '../src/limits.ts'
 import type { Logger } from '../src/log.ts'
@@ -113,7 +113,7 @@ export class ToolState implements ActorState<ToolMessage> {
       callId: call.message.callId,
       ok,
       content,
-      durationMs: this.#input.clock.nowMs() - call.startedAtMs,
+      durationMs: roundMs(this.#input.clock.nowMs() - call.startedAtMs),
     })
     this.#startNext()
   }

@@ -12,7 +12,7 @@
 
 import { createActor, type ActorRefFrom, type AnyActorRef } from 'xstate'
 import { workflowMachine, type RunEffects } from '../machines/workflow.ts'
-import type { Timer } from '../src/clock.ts'
+import { roundMs, type Timer } from '../src/clock.ts'
 import { CancelledError, StageError, messageOf, toOrlaError, type OrlaError } from '../src/errors.ts'
 import { Feed } from '../src/feed.ts'
 import type { Logger } from '../src/log.ts'
@@ -83,6 +83,7 @@ export class WorkflowActor implements RunEffects, StageHost {
   #attainedTokens = 0
   #state: RunState = 'pending'
   #error: OrlaError | undefined
+  #begun = false
   #over = false
 
   constructor(input: WorkflowInput, services: WorkflowServices) {
@@ -128,14 +129,26 @@ export class WorkflowActor implements RunEffects, StageHost {
   /** Begins, with an input that was checked. */
   start(input: unknown): void {
     if (this.#over) return
+    this.#begun = true
     this.#input = input
     this.#machine.start()
     this.#machine.send({ type: 'run.start' })
   }
 
-  /** Stops the run wherever it is. Does nothing once it is over, or is stopping already. */
+  /**
+   * Stops the run wherever it is. Does nothing once it is over, or is stopping already.
+   *
+   * A run that has begun hears of it in a microtask: the caller may stand in the middle of a step of this run, or of a
+   * backend that is about to grant it a slot (an observer, a prompt builder, a tool), and a step that has begun ends.
+   */
   cancel(error: CancelledError): void {
+    if (this.#begun) queueMicrotask(() => this.#cancel(error))
+    else this.#cancel(error)
+  }
+
+  #cancel(error: CancelledError): void {
     if (this.#over) return
+    this.#begun = true
     this.#machine.start()
     this.#machine.send({ type: 'run.cancel', error })
   }
@@ -402,9 +415,4 @@ export class WorkflowActor implements RunEffects, StageHost {
 
 function allIndexes(stages: readonly unknown[]): number[] {
   return Array.from(stages, (_, index) => index)
-}
-
-/** Microseconds are enough, and figures stay short. */
-function roundMs(ms: number): number {
-  return Math.round(ms * 1000) / 1000
 }

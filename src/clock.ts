@@ -37,6 +37,11 @@ export interface Clock {
 /** setTimeout fires at once above this. */
 const timeoutMsMax = 2 ** 31 - 1
 
+/** Milliseconds to the microsecond: enough for every figure that is reported, and it stays short. */
+export function roundMs(ms: number): number {
+  return Math.round(ms * 1000) / 1000
+}
+
 /** 32-bit FNV-1a: turns (seed, label) into the seed of a stream. */
 function hashLabel(seed: number, label: string): number {
   let hash = 0x811c9dc5 ^ seed
