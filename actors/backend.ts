@@ -196,11 +196,10 @@ export class BackendState implements ActorState<BackendMessage> {
     if (change.windowRequests !== undefined) this.#window.resize(change.windowRequests)
     if (change.queueCapacity !== undefined) this.#queueCapacity = change.queueCapacity
     if (change.stagePolicy !== undefined || change.requestPolicy !== undefined) {
-      const { policyOf } = this.#input
       const now = this.#queues.policies
       this.#queues.setPolicies({
-        stage: change.stagePolicy === undefined ? now.stage : policyOf(change.stagePolicy),
-        request: change.requestPolicy === undefined ? now.request : policyOf(change.requestPolicy),
+        stage: change.stagePolicy === undefined ? now.stage : this.#input.policyOf(change.stagePolicy),
+        request: change.requestPolicy === undefined ? now.request : this.#input.policyOf(change.requestPolicy),
       })
     }
     this.#grant()

@@ -203,7 +203,7 @@ export class WorkflowActor implements RunEffects, StageHost {
     this.#moveRun(to, (from) => ({ type: 'run.stopping', from, to, reason: error.message, error: error.toJSON() }))
     const why =
       error instanceof CancelledError ? error : new CancelledError('sibling', `another stage failed: ${error.message}`)
-    for (const actor of [...this.#alive.values()]) actor.cancel(why)
+    for (const actor of this.#alive.values()) actor.cancel(why)
     for (const stage of this.#definition.stages) {
       if (this.#progress.settlement(stage.index) !== undefined) continue
       this.#progress.settle(stage.index, 'cancelled')
@@ -222,7 +222,8 @@ export class WorkflowActor implements RunEffects, StageHost {
       try {
         const { stages } = this.#definition
         const results = resultsByName(stages, allIndexes(stages), (index) => this.#results[index])
-        result = this.#definition.result({ input: this.#input, results })
+        const { runId } = this
+        result = this.#definition.result({ input: this.#input, results, runId, stages: this.#stageReports() })
       } catch (error) {
         ended = 'failed'
         this.#error = new StageError(
@@ -253,9 +254,7 @@ export class WorkflowActor implements RunEffects, StageHost {
         workflow: this.workflow,
         ...how,
         results: this.#completedResults(),
-        stages: Object.fromEntries(
-          this.#definition.stages.map(({ name, index }) => [name, this.#report(index)] as const),
-        ),
+        stages: this.#stageReports(),
         durationMs: this.elapsedMs(),
       },
       this.definitionId,
@@ -273,7 +272,7 @@ export class WorkflowActor implements RunEffects, StageHost {
       this.#error = failure
       this.#over = true
       const why = new CancelledError('sibling', failure.message)
-      for (const actor of [...this.#alive.values()]) {
+      for (const actor of this.#alive.values()) {
         try {
           actor.cancel(why)
         } catch {
@@ -393,6 +392,10 @@ export class WorkflowActor implements RunEffects, StageHost {
       finishReason: null,
       truncated: false,
     })
+  }
+
+  #stageReports(): Record<string, StageReport> {
+    return Object.fromEntries(this.#definition.stages.map(({ name, index }) => [name, this.#report(index)] as const))
   }
 
   #completedResults(): Readonly<Record<string, unknown>> {

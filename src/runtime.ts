@@ -202,7 +202,7 @@ export async function createRuntime(options: RuntimeOptions): Promise<Runtime> {
   ])
   const probeTimeoutMs = options.probeTimeoutMs ?? 2_000
   const probes = await Promise.all(
-    drivers.map((driver) => (probeTimeoutMs > 0 ? driver.probe(probeTimeoutMs) : undefined)),
+    drivers.map((driver) => (probeTimeoutMs > 0 ? driver.probe(probeTimeoutMs) : Promise.resolve(undefined))),
   )
   return new OrlaRuntime(options, { clock, log, estimator, drivers, probes })
 }
@@ -217,7 +217,7 @@ async function connectAll(
   )
   const failed = settled.find((result) => result.status === 'rejected')
   if (failed === undefined) return settled.map((result) => (result as PromiseFulfilledResult<Driver>).value)
-  await Promise.all(settled.map((result) => (result.status === 'fulfilled' ? result.value.close() : undefined)))
+  await Promise.all(settled.flatMap((result) => (result.status === 'fulfilled' ? [result.value.close()] : [])))
   throw failed.reason
 }
 
@@ -504,7 +504,7 @@ class OrlaRuntime implements Runtime {
 
   async #close(): Promise<void> {
     const shutdown = new CancelledError('shutdown', 'the runtime is closing')
-    for (const { actor } of [...this.#runs.values()]) actor.cancel(shutdown)
+    for (const { actor } of this.#runs.values()) actor.cancel(shutdown)
     for (const { actor } of this.#backends.values()) {
       actor.getSnapshot().context.stop()
       actor.stop()

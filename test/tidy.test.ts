@@ -52,7 +52,9 @@ const sources: Source[] = ['src', 'actors', 'machines'].flatMap((folder) =>
     .map((name) => {
       const path = join(folder, name).split(sep).join('/')
       const text = readFileSync(join(root, path), 'utf8')
-      const imports = [...text.matchAll(/^(?:import|export)\b[^'"\n]*?(?:from\s+)?['"]([^'"]+)['"]/gm)].map((match) => match[1]!)
+      const imports = [...text.matchAll(/^(?:import|export)\b[^'"\n]*?(?:from\s+)?['"]([^'"]+)['"]/gm)].map(
+        (match) => match[1]!,
+      )
       const multiline = [...text.matchAll(/^\} from ['"]([^'"]+)['"]/gm)].map((match) => match[1]!)
       const dynamic = [...text.matchAll(/\bimport\(['"]([^'"]+)['"]\)/g)].map((match) => match[1]!)
       return { path, text, imports: [...new Set([...imports, ...multiline, ...dynamic])] }
@@ -64,7 +66,9 @@ function roomOf(path: string): [prefix: string, floor: number] {
 }
 
 function resolve(from: string, specifier: string): string {
-  return relative(root, join(root, dirname(from), specifier)).split(sep).join('/')
+  return relative(root, join(root, dirname(from), specifier))
+    .split(sep)
+    .join('/')
 }
 
 describe('the house', () => {
@@ -109,7 +113,9 @@ describe('the house', () => {
   test('pure rooms use no node modules', () => {
     const wrong = sources
       .filter(({ path }) => pure.some((room) => path.startsWith(room)))
-      .flatMap(({ path, imports }) => imports.filter((name) => name.startsWith('node:')).map((name) => `${path}: ${name}`))
+      .flatMap(({ path, imports }) =>
+        imports.filter((name) => name.startsWith('node:')).map((name) => `${path}: ${name}`),
+      )
     expect(wrong).toEqual([])
   })
 
@@ -144,7 +150,8 @@ describe('every file', () => {
   })
 
   test('takes time and chance from the clock', () => {
-    const forbidden = /\bDate\.now\(|\bMath\.random\(|\bnew Date\(\)|\bperformance\.now\(|(?<![.\w])set(?:Timeout|Interval)\(/
+    const forbidden =
+      /\bDate\.now\(|\bMath\.random\(|\bnew Date\(\)|\bperformance\.now\(|(?<![.\w])set(?:Timeout|Interval)\(/
     const wrong = sources
       .filter(({ path }) => path !== 'src/clock.ts')
       .flatMap(({ path, text }) =>

@@ -40,7 +40,7 @@ const contextLengthPattern =
 const fatalTypePattern = /invalid|not_?found|authentication|permission|unsupported|bad_?request|billing|insufficient/i
 
 /** True if the same request may succeed later after this status. 501 and 505 say that it never will. */
-export function isRetryableStatus(status: number): boolean {
+function isRetryableStatus(status: number): boolean {
   if (status >= 500) return status !== 501 && status !== 505
   return status === 408 || status === 409 || status === 425 || status === 429
 }

@@ -5,7 +5,7 @@ import { limits } from '../limits.ts'
 import { InferenceParams } from './chat.ts'
 
 /** How often a turn may be tried when it failed and nothing was delivered. */
-export const Retry = z.strictObject({
+const Retry = z.strictObject({
   /** Attempts of one turn, the first included. */
   attempts: z.int().min(1).max(20).default(limits.attemptsDefault),
   /** First pause, ms; doubles each time, with full jitter. */
@@ -13,7 +13,7 @@ export const Retry = z.strictObject({
 })
 
 /** Deadlines of a stage, ms. Those of one inference override the backend's. */
-export const StageTimeouts = z.strictObject({
+const StageTimeouts = z.strictObject({
   firstTokenMs: z.number().positive().optional(),
   idleMs: z.number().positive().optional(),
   totalMs: z.number().positive().optional(),

@@ -6,9 +6,6 @@ import { messageOf, type Issue } from '../errors.ts'
 import type { JsonSchema } from './json.ts'
 import { formatPath } from './options.ts'
 
-/** A schema of any library that implements Standard Schema: zod, valibot, arktype, ... */
-export type Schema<Output = unknown> = StandardSchemaV1<unknown, Output>
-
 /** Type of the values that a schema lets through. */
 export type InferOutput<S> = S extends StandardSchemaV1<infer _Input, infer Output> ? Output : never
 

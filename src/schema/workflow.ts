@@ -56,7 +56,9 @@ export const StageData = StageSettings.extend({
   /** Names of tools that the host provides. */
   tools: z.array(z.string()).max(limits.toolsPerStageMax).optional(),
   when: ConditionData.optional(),
-  priority: z.union([HintData, z.strictObject({ stage: HintData.optional(), request: HintData.optional() })]).optional(),
+  priority: z
+    .union([HintData, z.strictObject({ stage: HintData.optional(), request: HintData.optional() })])
+    .optional(),
 })
 
 /** A workflow as plain data. */

@@ -14,6 +14,7 @@ import type {
   BoundTool,
   Hint,
   PromptBuilder,
+  ResultContext,
   StageContext,
   StageDefinition,
   StageMapping,
@@ -37,7 +38,7 @@ export interface RawWorkflow {
   name: string
   input: StandardSchemaV1 | undefined
   stages: readonly RawStage[]
-  result: ((context: StageContext) => unknown) | undefined
+  result: ((context: ResultContext) => unknown) | undefined
 }
 
 const isFunction = (value: unknown): boolean => typeof value === 'function'

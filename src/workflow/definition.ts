@@ -1,7 +1,6 @@
 // A compiled workflow: what runs. Immutable and shared by all its runs.
 
 import type { StandardSchemaV1 } from '@standard-schema/spec'
-import type { StageClass } from '../ids.ts'
 import type { Mapper, StageRequirements } from '../mapping/mapper.ts'
 import type { CompiledPrompt } from '../prompts/template.ts'
 import type { InferenceParams, ToolSpec } from '../schema/chat.ts'
@@ -64,7 +63,8 @@ export type TurnScript = (context: StageContext, turn: number) => ScriptedTurn |
 export interface StageDefinition {
   readonly index: number
   readonly name: string
-  readonly stageClass: StageClass
+  /** `workflow/stage`: names its sub-queue. */
+  readonly stageClass: string
   /** Indexes of the stages it waits for. */
   readonly after: readonly number[]
   /** Indexes of the stages that wait for it. */
