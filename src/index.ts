@@ -5,7 +5,7 @@ import { createSimulated } from './simulator/simulated.ts'
 
 // Workflows
 export { workflow } from './workflow/builder.ts'
-export type { Workflow, WorkflowBuilder, StageOptions, BuilderContext } from './workflow/builder.ts'
+export type { Workflow, WorkflowBuilder, StageOptions, BuilderContext, OutputContext } from './workflow/builder.ts'
 export { workflowFromData } from './workflow/data.ts'
 export { WorkflowData } from './schema/workflow.ts'
 export { tool } from './workflow/tool.ts'
@@ -38,6 +38,8 @@ export { openAi }
 /** A simulated engine: no GPU, no key, no network. */
 export const simulated = createSimulated(openAi)
 export type { BackendDefinition } from './engines/backend-definition.ts'
+export type { Reply, ReplyCall, Responder, ResponderContext } from './simulator/responder.ts'
+export type { ChatRequest } from './schema/chat.ts'
 
 // Events
 export type { RunEvent, RunState, StageState, TokenEvent, Transition } from './schema/transition.ts'
