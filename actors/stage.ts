@@ -98,6 +98,11 @@ export class StageActor {
     return this.#conversation
   }
 
+  /** True while an inference of it is under way. */
+  get holdsSlot(): boolean {
+    return this.#state === 'inferring'
+  }
+
   /** Begins: the stage's dependencies are done. */
   start(): void {
     this.#guarded(() => {

@@ -203,6 +203,8 @@ export class WorkflowActor implements RunEffects, StageHost {
     this.#moveRun(to, (from) => ({ type: 'run.stopping', from, to, reason: error.message, error: error.toJSON() }))
     const why =
       error instanceof CancelledError ? error : new CancelledError('sibling', `another stage failed: ${error.message}`)
+    // Those that hold a slot come last: a slot that is given back must not go to a sibling that is to stop too.
+    for (const actor of this.#alive.values()) if (!actor.holdsSlot) actor.cancel(why)
     for (const actor of this.#alive.values()) actor.cancel(why)
     for (const stage of this.#definition.stages) {
       if (this.#progress.settlement(stage.index) !== undefined) continue

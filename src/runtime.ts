@@ -503,8 +503,12 @@ class OrlaRuntime implements Runtime {
   }
 
   async #close(): Promise<void> {
+    // What is cancelled frees slots, which nobody who waits may take any more.
+    for (const name of this.#backends.keys()) this.#tell(name, { type: 'backend.reconfigure', windowRequests: 0 })
     const shutdown = new CancelledError('shutdown', 'the runtime is closing')
     for (const { actor } of this.#runs.values()) actor.cancel(shutdown)
+    // Runs that have begun hear of it in a microtask, and end in it.
+    await Promise.resolve()
     for (const { actor } of this.#backends.values()) {
       actor.getSnapshot().context.stop()
       actor.stop()
