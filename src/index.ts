@@ -33,6 +33,14 @@ export type { Clock, VirtualClock } from './clock.ts'
 export { createLogger } from './log.ts'
 export type { Logger } from './log.ts'
 
+// Scheduling and mapping
+export { fcfs } from './scheduling/fcfs.ts'
+export { priority } from './scheduling/priority.ts'
+export { shortestFirst } from './scheduling/shortest-first.ts'
+export type { KeyedPolicy, PickPolicy, SchedulingPolicy } from './scheduling/policy.ts'
+export type { RequestView } from './scheduling/request-view.ts'
+export type { BackendView, Mapper, MappingDecision, MappingRequest } from './mapping/mapper.ts'
+
 // Backends
 export { openAi }
 /** A simulated engine: no GPU, no key, no network. */
