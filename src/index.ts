@@ -27,7 +27,7 @@ export type {
   RuntimeOptions,
   SchedulingOptions,
   StartOptions,
-} from './runtime.ts'
+} from './runtime-api.ts'
 export { realClock, virtualClock } from './clock.ts'
 export type { Clock, VirtualClock } from './clock.ts'
 export { createLogger } from './log.ts'

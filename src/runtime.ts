@@ -9,7 +9,7 @@
 
 import { createActor, fromTransition, type ActorRefFrom, type AnyActorRef } from 'xstate'
 import { z } from 'zod'
-import { backendLogic, type BackendLoad } from '../actors/backend.ts'
+import { backendLogic } from '../actors/backend.ts'
 import { startActor } from '../actors/logic.ts'
 import { mapperLogic } from '../actors/mapper.ts'
 import { memoryManagerLogic } from '../actors/memory-manager.ts'
@@ -34,18 +34,27 @@ import {
   type Issue,
 } from './errors.ts'
 import { Feed, type Observer } from './feed.ts'
-import { isUnsafeKey } from './ids.ts'
 import { limits } from './limits.ts'
 import { silentLogger, type Logger } from './log.ts'
 import type { BackendView } from './mapping/mapper.ts'
 import { verifyMapping } from './mapping/verify.ts'
-import type { LedgerEntry, LedgerTotals } from './memory/ledger.ts'
+import type { LedgerEntry } from './memory/ledger.ts'
 import { createTokenCorrection } from './prompts/correction.ts'
 import { loadEstimator, type TokenEstimator } from './prompts/estimator.ts'
 import { fcfs } from './scheduling/fcfs.ts'
 import type { SchedulingPolicy } from './scheduling/policy.ts'
-import { schedulingPolicy, schedulingPolicyNames, type SchedulingPolicyName } from './scheduling/registry.ts'
-import type { SubQueueLoad } from './scheduling/sub-queues.ts'
+import { schedulingPolicy, type SchedulingPolicyName } from './scheduling/registry.ts'
+import {
+  checkRuntimeOptions,
+  StartOptionsSchema,
+  type BackendStatus,
+  type PolicyOption,
+  type Run,
+  type Runtime,
+  type RuntimeOptions,
+  type SchedulingOptions,
+  type StartOptions,
+} from './runtime-api.ts'
 import { parseOptions } from './schema/options.ts'
 import { check, type Checked } from './schema/standard.ts'
 import type { RunEvent, Transition } from './schema/transition.ts'
@@ -54,122 +63,6 @@ import type { Workflow } from './workflow/builder.ts'
 import type { StageDefinition, WorkflowDefinition } from './workflow/definition.ts'
 import type { RunOutcome } from './workflow/report.ts'
 import type { ToolDefinition } from './workflow/tool.ts'
-
-/** A scheduling policy as options give it: the name of a stock one, a policy, or a function that makes one. */
-export type PolicyOption = SchedulingPolicyName | SchedulingPolicy | (() => SchedulingPolicy)
-
-/** The two levels of one backend; FCFS where absent. */
-export interface SchedulingOptions {
-  /** Level 1: which stage class is served next. */
-  stage?: PolicyOption
-  /** Level 2: which of its requests. */
-  request?: PolicyOption
-}
-
-/** Options of a runtime. */
-export interface RuntimeOptions {
-  /** Backends by name, at least one. */
-  backends: Readonly<Record<string, BackendDefinition>>
-  /** Scheduling policies by backend name; FCFS at both levels where absent. */
-  scheduling?: Readonly<Record<string, SchedulingOptions>>
-  /** Time and chance. Default: the computer's own time. */
-  clock?: Clock
-  /** Seed of chance, when no clock is given. */
-  seed?: number
-  log?: Logger
-  /** Counts prompt tokens. Default: the o200k_base vocabulary; corrected by what engines report. */
-  estimator?: TokenEstimator
-  /** Where prompts are measured. */
-  prompts?: { threads?: number; thresholdChars?: number }
-  /** Milliseconds that probing the backends may take at the start, default 2,000. 0 skips it. */
-  probeTimeoutMs?: number
-  /** Copies every message between actors with structuredClone, as other threads would get it. For tests. */
-  cloneMessages?: boolean
-}
-
-/** Options of one run. */
-export interface StartOptions {
-  /** Whose run it is, for fairness and isolation; default `default`. */
-  tenant?: string
-  /** Added to every stage's priority hints, higher is sooner; default 0. */
-  priority?: number
-  /** Milliseconds from now within which the run must be done. */
-  deadlineMs?: number
-  /** Aborting it cancels the run. */
-  signal?: AbortSignal
-}
-
-/** One execution of a workflow. */
-export interface Run<Output = unknown> {
-  readonly id: string
-  /** Transitions and tokens from the moment it is iterated; iterate right after `start` to miss nothing. */
-  readonly events: AsyncIterable<RunEvent>
-  /**
-   * The run's result. Rejects with an OrlaError when it fails or is cancelled; `outcome` has what it got done.
-   * An unobserved rejection does not end the process.
-   */
-  readonly result: Promise<Output>
-  /** How it ended, with reports and partial results. Never rejects. */
-  readonly outcome: Promise<RunOutcome<Output>>
-  /** Stops the run: queued requests leave, sockets close, tools are told. */
-  cancel(reason?: string): void
-}
-
-/** One backend as people see it. */
-export interface BackendStatus extends BackendLoad {
-  name: string
-  engine: string
-  model: string
-  /** What probing found; undefined if it was skipped. */
-  probe: ProbeResult | undefined
-  residency: Readonly<LedgerTotals>
-  /** What waits, by stage class. */
-  subQueues: SubQueueLoad[]
-}
-
-/** A runtime: the actors, and the face they show. */
-export interface Runtime extends AsyncDisposable {
-  readonly clock: Clock
-  /** Events of all runs. */
-  readonly events: AsyncIterable<RunEvent>
-  /** Runs that are live. */
-  readonly liveRuns: number
-  /** Messages that found nobody. */
-  readonly deadLetters: number
-  /**
-   * Starts a run.
-   *
-   * @throws {WorkflowInvalidError} `ORLA_WORKFLOW_INVALID`: all problems of the definition, unknown backends included
-   * @throws {MappingError} `ORLA_MAPPING_INCOMPATIBLE`: an explicit mapping that cannot work
-   * @throws {InputError} `ORLA_INPUT`: the input does not match its schema (a schema that checks asynchronously rejects
-   *   `result` instead)
-   * @throws {OrlaError} `ORLA_CLOSED`, `ORLA_LIMIT`
-   */
-  start<Input, Output>(workflow: Workflow<Input, Output>, input: Input, options?: StartOptions): Run<Output>
-  /** Calls `observer` with every event of every run. Returns how to stop. */
-  subscribe(observer: Observer): () => void
-  /** Checks a workflow against this runtime's backends without running it. Throws as `start` does. */
-  verify(workflow: Workflow): void
-  backends(): BackendStatus[]
-  /** What is believed to be in a backend's KV cache, by run. */
-  residents(backend: string): LedgerEntry[]
-  /** Replaces policies of a backend while requests wait. */
-  setScheduling(backend: string, policies: SchedulingOptions): void
-  /** Changes a backend at work. Requests that wait keep waiting. */
-  reconfigure(backend: string, change: { windowRequests?: number; queueCapacity?: number }): void
-  /** A draining backend takes nothing new and finishes what it has. */
-  drain(backend: string): void
-  resume(backend: string): void
-  /** Cancels what runs, and releases threads and sockets. */
-  close(): Promise<void>
-}
-
-const StartOptionsSchema = z.strictObject({
-  tenant: z.string().min(1).max(limits.nameLengthMax).default('default'),
-  priority: z.number().default(0),
-  deadlineMs: z.number().positive().optional(),
-  signal: z.instanceof(AbortSignal).optional(),
-})
 
 interface LiveDefinition {
   definition: WorkflowDefinition
@@ -193,7 +86,7 @@ interface Backend {
  * @throws {OptionsError} `ORLA_OPTIONS` with every problem of the options
  */
 export async function createRuntime(options: RuntimeOptions): Promise<Runtime> {
-  checkOptions(options)
+  checkRuntimeOptions(options)
   const clock = options.clock ?? realClock(options.seed === undefined ? {} : { seed: options.seed })
   const log = options.log ?? silentLogger
   const [estimator, drivers] = await Promise.all([
@@ -219,38 +112,6 @@ async function connectAll(
   if (failed === undefined) return settled.map((result) => (result as PromiseFulfilledResult<Driver>).value)
   await Promise.all(settled.flatMap((result) => (result.status === 'fulfilled' ? [result.value.close()] : [])))
   throw failed.reason
-}
-
-function checkOptions(options: RuntimeOptions): void {
-  const issues: Issue[] = []
-  const names = Object.keys(options.backends ?? {})
-  if (names.length === 0) issues.push({ path: 'backends', code: 'no_backends', message: 'give at least one backend' })
-  for (const name of names) {
-    const path = `backends.${name}`
-    if (isUnsafeKey(name)) issues.push({ path, code: 'unsafe_key', message: `"${name}" cannot be a name` })
-    if (typeof options.backends[name]?.connect !== 'function') {
-      const message = 'not a backend: use openAi({ ... }), simulated({ ... }) or another definition'
-      issues.push({ path, code: 'not_a_backend', message })
-    }
-  }
-  for (const [name, policies] of Object.entries(options.scheduling ?? {})) {
-    const path = `scheduling.${name}`
-    if (!names.includes(name)) {
-      issues.push({
-        path,
-        code: 'unknown_backend',
-        message: `there is no backend "${name}"; there are: ${names.join(', ')}`,
-      })
-    }
-    for (const level of ['stage', 'request'] as const) {
-      const option = policies[level]
-      if (typeof option === 'string' && !schedulingPolicyNames.includes(option)) {
-        const message = `there is no policy "${option}"; there are: ${schedulingPolicyNames.join(', ')}`
-        issues.push({ path: `${path}.${level}`, code: 'unknown_policy', message })
-      }
-    }
-  }
-  if (issues.length > 0) throw new OptionsError('runtime options', issues)
 }
 
 interface Parts {

@@ -21,7 +21,7 @@ const floors: [prefix: string, floor: number][] = [
   ['src/workers/', 2],
   ['machines/', 3],
   ['actors/', 4],
-  ['src/runtime.ts', 5],
+  ['src/runtime', 5],
   ['src/testbed/', 5.5],
   ['src/index.ts', 6],
   ['src/testing.ts', 6],
