@@ -33,7 +33,10 @@ export interface SupportDesk {
    * @throws {Error} if there is no such team, or the run has sent too many
    */
   sendTicket(runId: string, ticket: Omit<SentTicket, 'id'>): SentTicket
-  /** What a run did so far; empty for one that did nothing or was forgotten. The lists are copies. */
+  /**
+   * What a run did so far; empty for one that did nothing or was forgotten. The lists are copies. Runtimes of one
+   * seed give their runs the same ids: give each a desk of its own.
+   */
   effectsOf(runId: string): Effects
   /** Forgets what a run did. */
   forget(runId: string): void

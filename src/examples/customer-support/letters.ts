@@ -26,7 +26,8 @@ export function customerLetter(ticket: string, classification: Classification, d
   }
   const amount = amountsOf(ticket)[0]
   const sum = amount === undefined ? '' : ` This concerns ${amount}.`
-  const body = `We take care of it: ${grant}${sum} ${eta}`.trim()
+  const body =
+    `We say yes, and this is what we do: ${grant.charAt(0).toLowerCase()}${grant.slice(1)}.${sum} ${eta}`.trim()
   return { subject: `Good news about ${about}`, body: `${opening}${body}${closing}` }
 }
 
@@ -53,7 +54,8 @@ function clausesOf(policy: string): { grant: string; eta: string; otherwise: str
     .trim()
     .split(/(?<=\.)\s+/)
   return {
-    grant: first,
+    // What it depends on was checked already.
+    grant: first.replace(/( if .*)?\.$/, ''),
     eta: rest.find((sentence) => /\bin \d+ \w+/.test(sentence)) ?? '',
     otherwise: rest.find((sentence) => /\bdenied\b/.test(sentence)) ?? '',
   }

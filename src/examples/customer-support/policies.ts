@@ -17,13 +17,13 @@ export const defaultPolicies: Readonly<Record<Category, string>> = {
 - data export: Prepare the export of the data. It is ready in 48 hours.
 - anything else: Ask for the steps and a screenshot, and answer in 2 business days.`,
   account: `Account policy
-- access or login: Reset the access after the registered mail address is confirmed. The reset link arrives in 1 hours.
+- access or login: Reset the access after the registered mail address is confirmed. The reset link arrives in 60 minutes.
 - another person's account: Deny. Access to an account is given to its registered owner only.
 - profile change: Change the profile data after the registered mail address is confirmed. It is done in 24 hours.
 - account deletion: Delete the account and its data. It is done in 30 business days.
 - anything else: Confirm the registered mail address and answer in 2 business days.`,
   shipping: `Shipping policy
-- lost package: Reship the order, or refund it if it is out of stock, if it was ordered within 90 days. The new package leaves in 2 business days. Older orders are denied.
+- lost package: Reship the order if it was made within 90 days. The new package leaves in 2 business days. Older orders are denied.
 - late delivery: Ask the carrier for the whereabouts of the package. An answer follows in 2 business days.
 - damaged or wrong item: Replace the item if it was delivered within 30 days. The replacement leaves in 2 business days. Later reports are denied.
 - anything else: Check the order and answer in 2 business days.`,

@@ -17,12 +17,12 @@ export interface Reading {
 }
 
 /** A second department counts from this share of the first one's weight, and from this weight. */
-const secondShare = 0.6
+const secondShare = 0.5
 const secondWeight = 4
 
 /** Reads a ticket. */
 export function readTicket(text: string): Reading {
-  const plain = text.toLowerCase().replaceAll('’', "'")
+  const plain = plainOf(text)
   const weights = new Map<Category, number>(categories.map((category) => [category, 0]))
   const topicWeights = new Map<string, { category: Category; weight: number }>()
   for (const { pattern, category, weight, topic } of signals) {
@@ -63,14 +63,18 @@ export function amountsOf(text: string): string[] {
   return [...new Set(found)]
 }
 
-/** True if a pattern occurs where it is not denied: "I do not want a refund" asks for none. */
+/** Words that turn down what follows: "not about a refund". "I have not received the refund" is about one. */
+const denial =
+  /\b(?:(?:do not|don't|did not|didn't|not) (?:want|need|ask|request|look)\w*|not (?:about|a|an|for)|no need|without|instead of|rather than|kein\w*)\b(?:\W+\w+){0,5}\W*$/
+
+/** Characters before a word that may deny it. */
+const denialReach = 80
+
+/** True if a pattern occurs where it is not denied. */
 function speaks(plain: string, pattern: RegExp): boolean {
-  for (const match of plain.matchAll(new RegExp(pattern, 'g'))) {
-    const clause = plain
-      .slice(0, match.index)
-      .split(/[.!?;:]|, but\b/)
-      .at(-1)!
-    if (!/\b(not|no|never|don't|doesn't|isn't|without|kein\w*|nicht)\b(?:\W+\w+){0,5}\W*$/.test(clause)) return true
+  for (const { index } of plain.matchAll(new RegExp(pattern, 'g'))) {
+    const before = plain.slice(Math.max(0, index - denialReach), index)
+    if (!denial.test(before.split(/[.!?;:]|, but\b/).at(-1)!)) return true
   }
   return false
 }
@@ -85,10 +89,10 @@ function escalationReason(plain: string, ranked: readonly [Category, number][]):
   return reasons.length === 0 ? undefined : reasons.join('; ')
 }
 
-/** Sentences, without the line of thanks and the name below. */
+/** Sentences and lines. The point in a date such as "12. Oktober" ends none. */
 function sentences(text: string): string[] {
   return text
-    .split(/(?<=[.!?])\s+|\n+/)
+    .split(/(?<=[.!?])(?!(?<=\s\d{1,2}\.)\s(?:Jan|Feb|Mär|Apr|Mai|Jun|Jul|Aug|Sep|Okt|Nov|Dez))\s+|\n+/)
     .map((sentence) => sentence.trim())
     .filter((sentence) => sentence !== '')
 }
@@ -97,16 +101,22 @@ function cut(sentence: string): string {
   return sentence.length <= 240 ? sentence : `${sentence.slice(0, 239)}…`
 }
 
-/** The sentence that speaks loudest for the category. */
+/** The sentence that speaks loudest for the category; facts make it louder. */
 function keySentence(text: string, category: Category): string {
   const own = signals.filter((signal) => signal.category === category)
   let best = { sentence: text.trim(), weight: 0 }
   for (const sentence of sentences(text)) {
-    const plain = sentence.toLowerCase().replaceAll('’', "'")
-    const weight = own.reduce((sum, signal) => sum + (speaks(plain, signal.pattern) ? signal.weight : 0), 0)
-    if (weight > best.weight) best = { sentence, weight }
+    const plain = plainOf(sentence)
+    const said = own.reduce((sum, signal) => sum + (speaks(plain, signal.pattern) ? signal.weight : 0), 0)
+    const facts = Number(amountsOf(sentence).length > 0) + 2 * Number(ageOf(plain) !== undefined)
+    if (said > 0 && said + facts > best.weight) best = { sentence, weight: said + facts }
   }
   return cut(best.sentence)
+}
+
+/** Text as patterns expect it. */
+function plainOf(text: string): string {
+  return text.toLowerCase().replaceAll('’', "'")
 }
 
 function requestOf(text: string): string | undefined {

@@ -1,6 +1,6 @@
 // Applying a policy and choosing a team, from the texts that tools returned: what the desk's people write there decides.
 
-import { categories, type Classification, type Decision, type TicketPriority } from './schemas.ts'
+import type { Classification, Decision, TicketPriority } from './schemas.ts'
 import { readTicket, type Reading } from './reading.ts'
 
 /** One rule of a policy. */
@@ -91,10 +91,12 @@ export function chooseTeam(
 }
 
 /** How urgent a ticket is for its team. */
-export function urgencyOf(ticket: string, { category, needs_escalation: escalated }: Classification): TicketPriority {
-  if (/\boutage\b|\bfraud|\bhacked\b|\bdown\b/i.test(ticket)) return 'urgent'
+export function urgencyOf(ticket: string, classification: Classification): TicketPriority {
+  const { category, needs_escalation: escalated, escalation_reason: reason } = classification
+  const isOutage = readTicket(ticket).topics[0]?.topic === 'outage'
+  if (isOutage || (escalated && /\bfraud\b/.test(reason ?? ''))) return 'urgent'
   if (escalated) return 'high'
-  return categories.indexOf(category) < 3 ? 'normal' : 'low'
+  return category === 'shipping' || category === 'general' ? 'low' : 'normal'
 }
 
 const fillers = new Set(

@@ -87,10 +87,10 @@ function reply(
 }
 
 function summaryOf({ product, needs_escalation: escalated }: Classification, decision: Decision | undefined): string {
-  const about = product === 'not stated' ? 'the request' : product
-  if (escalated) return `The customer was told that a person takes over the case about ${about}.`
-  const verdict = decision?.decision === 'accept' ? 'accepted' : 'denied, and why'
-  return `The customer was told that the request about ${about} is ${verdict}.`
+  const about = product === 'not stated' ? '' : ` about ${product}`
+  if (escalated) return `The customer was told that a person takes over the case${about}.`
+  const verdict = decision?.decision === 'accept' ? 'accepted, and what happens next' : 'denied, and why'
+  return `The customer was told that the request${about} is ${verdict}.`
 }
 
 function answer(value: unknown): Reply {

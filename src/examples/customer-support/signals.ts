@@ -19,7 +19,7 @@ export const signals: readonly Signal[] = [
     category: 'billing',
     weight: 4,
     topic: 'duplicate charge',
-    pattern: /\bcharged?\b[^.!?]{0,40}\b(twice|two times|again)\b/,
+    pattern: /\bcharged?\b.{0,40}\b(twice|two times|again)\b/,
   },
   {
     category: 'billing',
@@ -31,7 +31,7 @@ export const signals: readonly Signal[] = [
     category: 'billing',
     weight: 4,
     topic: 'duplicate charge',
-    pattern: /\bzweimal\b[^.!?]{0,60}\babgebucht|doppelt abgebucht/,
+    pattern: /\bzweimal\b.{0,60}\babgebucht|doppelt abgebucht/,
   },
   { category: 'billing', weight: 4, topic: 'duplicate charge', pattern: /\bcobr\w+ dos veces|\bdébité\w* deux fois/ },
   { category: 'billing', weight: 3, topic: 'refund', pattern: /\brefund(ed|s)?\b|\bmoney back\b/ },
@@ -40,6 +40,12 @@ export const signals: readonly Signal[] = [
     weight: 3,
     topic: 'refund',
     pattern: /\breembolso|\bremboursement|\brembourser|rückerstattung|\berstatten\b/,
+  },
+  {
+    category: 'billing',
+    weight: 4,
+    topic: 'refund',
+    pattern: /\b(payment|charge|purchase)\b.{0,40}\b(never made|did not make|didn't make|don't recogni[sz]e)\b/,
   },
   { category: 'billing', weight: 4, topic: 'cancellation', pattern: /\bcancel(l?ed|lation)?\b|\bkündig\w+/ },
   { category: 'billing', weight: 2, topic: 'cancellation', pattern: /\bpro-?rat(e|ed|a)\b/ },
@@ -118,7 +124,7 @@ export const signals: readonly Signal[] = [
     weight: 3,
     topic: 'lost package',
     pattern:
-      /\bnever (arrived|came|reached)\b|\b(got|was|is|been) lost\b|\blost (my |the )?(package|parcel|order)\b|\bnicht angekommen\b/,
+      /\b(never|not|hasn't|didn't) (arrived?|came|come|reached?)\b|\b(got|was|is|been) lost\b|\blost (my |the )?(package|parcel|order)\b|\bnicht angekommen\b/,
   },
   {
     category: 'shipping',
