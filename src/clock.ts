@@ -42,6 +42,11 @@ export function roundMs(ms: number): number {
   return Math.round(ms * 1000) / 1000
 }
 
+/** A delay as timers take it: what is negative, or no number, is due at once. */
+function dueDelay(delayMs: number): number {
+  return delayMs > 0 ? delayMs : 0
+}
+
 /** 32-bit FNV-1a: turns (seed, label) into the seed of a stream. */
 function hashLabel(seed: number, label: string): number {
   let hash = 0x811c9dc5 ^ seed
@@ -74,7 +79,7 @@ export function realClock(options: { seed?: number } = {}): Clock {
     setTimer(delayMs, callback) {
       const holder: { timer: NodeJS.Timeout } = { timer: undefined as unknown as NodeJS.Timeout }
       const arm = (remainingMs: number): void => {
-        const stepMs = Math.min(Math.max(remainingMs, 0), timeoutMsMax)
+        const stepMs = Math.min(dueDelay(remainingMs), timeoutMsMax)
         holder.timer = setTimeout(() => {
           if (remainingMs > stepMs) arm(remainingMs - stepMs)
           else callback()
@@ -142,7 +147,7 @@ export function virtualClock(options: { seed?: number; epochMs?: number } = {}):
     nowMs: () => nowMs,
     epochMs: () => epochMs + nowMs,
     setTimer(delayMs, callback) {
-      const timer: VirtualTimer = { atMs: nowMs + Math.max(0, delayMs), order: order++, callback }
+      const timer: VirtualTimer = { atMs: nowMs + dueDelay(delayMs), order: order++, callback }
       timers.push(timer)
       return { timer }
     },

@@ -88,13 +88,39 @@ export class OrlaError extends Error {
     return Function.prototype[Symbol.hasInstance].call(this, value)
   }
 
-  /** The error as plain data. Survives `structuredClone` and JSON. */
+  /** The error as plain data. Survives `structuredClone` and JSON, whatever is in `details` and behind `cause`. */
   toJSON(): ErrorFacts {
-    const facts: ErrorFacts = { name: this.name, code: this.code, message: this.message, retryable: this.retryable }
-    if (this.details !== undefined) facts.details = this.details
-    if (this.cause instanceof OrlaError) facts.cause = this.cause.toJSON()
-    else if (this.cause instanceof Error) facts.cause = { name: this.cause.name, message: this.cause.message }
-    return facts
+    return factsOf(this, causesMax)
+  }
+}
+
+/** Causes behind an error that are told. A chain may go round in a circle. */
+const causesMax = 8
+/** Nesting of details that is told. */
+const detailsDepthMax = 8
+
+function factsOf(error: OrlaError, causes: number): ErrorFacts {
+  const { name, code, message, retryable, details, cause } = error
+  const facts: ErrorFacts = { name, code, message, retryable }
+  if (details !== undefined) facts.details = plain(details, detailsDepthMax) as Record<string, unknown>
+  if (causes > 0 && cause instanceof OrlaError) facts.cause = factsOf(cause, causes - 1)
+  else if (causes > 0 && cause instanceof Error) facts.cause = { name: cause.name, message: messageOf(cause) }
+  return facts
+}
+
+/** `value` as plain data: what is none becomes text. */
+function plain(value: unknown, depth: number): unknown {
+  if (typeof value !== 'object' || value === null) {
+    return typeof value === 'bigint' || typeof value === 'symbol' || typeof value === 'function' ? String(value) : value
+  }
+  if (depth === 0) return '[deeper]'
+  try {
+    if (Array.isArray(value)) return Array.from(value, (each) => plain(each, depth - 1))
+    const prototype: unknown = Object.getPrototypeOf(value)
+    if (prototype !== Object.prototype && prototype !== null) return messageOf(value)
+    return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, plain(each, depth - 1)]))
+  } catch {
+    return unshowable
   }
 }
 
@@ -276,13 +302,14 @@ export function toOrlaError(value: unknown, fallback: ErrorCode, what: string): 
   return new OrlaError(fallback, `${what}: ${messageOf(value)}`, { cause: value })
 }
 
+const unshowable = 'a value that cannot be shown'
+
 /** The message of any thrown value, never throwing itself. */
 export function messageOf(value: unknown): string {
-  if (value instanceof Error) return value.message
   try {
-    return String(value)
+    return String(value instanceof Error ? value.message : value)
   } catch {
-    return 'a value that cannot be shown'
+    return unshowable
   }
 }
 
@@ -291,7 +318,9 @@ export function errorFromFacts(facts: ErrorFacts): OrlaError {
   const options: ErrorOptions = { retryable: facts.retryable }
   if (facts.details !== undefined) options.details = facts.details
   if (facts.cause !== undefined) {
-    options.cause = 'code' in facts.cause ? errorFromFacts(facts.cause) : new Error(facts.cause.message)
+    const { cause } = facts
+    options.cause =
+      'code' in cause ? errorFromFacts(cause) : Object.assign(new Error(cause.message), { name: cause.name })
   }
   const error = new OrlaError(facts.code, facts.message, options)
   error.name = facts.name

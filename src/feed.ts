@@ -39,7 +39,9 @@ export class Feed implements AsyncIterable<RunEvent> {
 
   publish(event: RunEvent): void {
     if (this.#observers.size === 0) return
-    for (const observer of this.#observers) {
+    // A copy: one that subscribes in here hears from the next event on.
+    for (const observer of Array.from(this.#observers)) {
+      if (!this.#observers.has(observer)) continue
       try {
         observer(event)
       } catch {
@@ -85,19 +87,14 @@ class Reader implements AsyncIterator<RunEvent> {
   #dropped = 0
   #ended = false
   #error: OrlaError | undefined
-  #waiting: { resolve: (result: IteratorResult<RunEvent>) => void; reject: (error: OrlaError) => void } | undefined
+  /** Questions that wait for an event, in order; empty unless the backlog is. */
+  readonly #waiting: ((result: IteratorResult<RunEvent>) => void)[] = []
 
   constructor(backlogMax: number) {
     this.#backlogMax = backlogMax
   }
 
   push(event: RunEvent): void {
-    if (this.#waiting !== undefined) {
-      const { resolve } = this.#waiting
-      this.#waiting = undefined
-      resolve({ value: event, done: false })
-      return
-    }
     const behind = this.#backlog.length - this.#next
     if (event.type === 'stage.token' && behind >= this.#backlogMax) {
       this.#dropped++
@@ -114,16 +111,21 @@ class Reader implements AsyncIterator<RunEvent> {
       return
     }
     if (this.#dropped > 0) {
-      this.#backlog.push({ type: 'events.dropped', atMs: event.atMs, runId: event.runId, count: this.#dropped })
+      this.#give({ type: 'events.dropped', atMs: event.atMs, runId: event.runId, count: this.#dropped })
       this.#dropped = 0
     }
-    this.#backlog.push(event)
+    this.#give(event)
   }
 
   end(): void {
     this.#ended = true
-    this.#waiting?.resolve(done)
-    this.#waiting = undefined
+    for (const resolve of this.#waiting.splice(0)) resolve(done)
+  }
+
+  #give(event: RunEvent): void {
+    const resolve = this.#waiting.shift()
+    if (resolve === undefined) this.#backlog.push(event)
+    else resolve({ value: event, done: false })
   }
 
   next(): Promise<IteratorResult<RunEvent>> {
@@ -141,9 +143,7 @@ class Reader implements AsyncIterator<RunEvent> {
       return Promise.reject(error)
     }
     if (this.#ended) return Promise.resolve(done)
-    return new Promise((resolve, reject) => {
-      this.#waiting = { resolve, reject }
-    })
+    return new Promise((resolve) => void this.#waiting.push(resolve))
   }
 
   return(): Promise<IteratorResult<RunEvent>> {
