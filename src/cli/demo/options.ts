@@ -1,0 +1,121 @@
+// What the command line of `demo` says, checked: flags and environment in, options out. Loads nothing.
+
+import type { PolicyOption } from '../../index.ts'
+import { CommandError, unknownName } from '../exit-code.ts'
+import type { Environment } from '../view/terminal.ts'
+
+/** Names of scheduling policies. */
+const policyNames = ['fcfs', 'priority', 'sjf'] as const satisfies readonly PolicyOption[]
+
+/** Engines that ORLA_BACKEND may name, and where each listens unless told otherwise. */
+const engines = {
+  sim: undefined,
+  openai: { light: 'http://127.0.0.1:8000', heavy: 'http://127.0.0.1:8001' },
+} as const
+
+/** Engines that are known by name and have no driver of their own yet. */
+const unsupportedEngines: Readonly<Record<string, string>> = {
+  vllm: '--light-url http://127.0.0.1:8000 --heavy-url http://127.0.0.1:8001',
+  sglang: '--light-url http://127.0.0.1:30000 --heavy-url http://127.0.0.1:30001',
+  ollama: '--light-url http://127.0.0.1:11434 --heavy-url http://127.0.0.1:11434',
+  llamacpp: '--light-url http://127.0.0.1:8080 --heavy-url http://127.0.0.1:8081',
+}
+
+/** Flags of `demo` as the command line gives them: text, unchecked. */
+export interface DemoFlags {
+  ticket?: string
+  sample?: string
+  json?: boolean
+  lightUrl?: string
+  heavyUrl?: string
+  lightModel?: string
+  heavyModel?: string
+  seed?: string
+  stagePolicy?: string
+  deadlineMs?: string
+  part?: string
+  /** False for `--no-color`. */
+  color?: boolean
+}
+
+/** Where the two models are served. */
+export type BackendChoice =
+  | { kind: 'sim'; models: { light: string; heavy: string } }
+  | {
+      kind: 'openai'
+      models: { light: string; heavy: string }
+      urls: { light: string; heavy: string }
+      apiKeyEnv: string | undefined
+    }
+
+/** Number of a part of the demonstration. */
+export type PartNumber = 1 | 2 | 3
+
+/** What `demo` is to do. */
+export interface DemoOptions {
+  ticket: string | undefined
+  sample: string | undefined
+  json: boolean
+  backend: BackendChoice
+  seed: number | undefined
+  stagePolicy: (typeof policyNames)[number]
+  deadlineMs: number | undefined
+  part: PartNumber | undefined
+  noColor: boolean
+}
+
+/**
+ * Checks flags and environment.
+ *
+ * @throws {CommandError} with exit code 2 for what is not understood
+ */
+export function demoOptions(flags: DemoFlags, env: Environment): DemoOptions {
+  if (flags.ticket !== undefined && flags.sample !== undefined) {
+    throw new CommandError('--ticket and --sample exclude each other: give one of them')
+  }
+  if (flags.part !== undefined && !['1', '2', '3'].includes(flags.part)) {
+    throw new CommandError(`--part: there is no part "${flags.part}"; there are: 1, 2, 3`)
+  }
+  const stagePolicy = policyNames.find((name) => name === (flags.stagePolicy ?? 'priority'))
+  if (stagePolicy === undefined) throw unknownName('--stage-policy', flags.stagePolicy ?? '', policyNames)
+  return {
+    ticket: flags.ticket,
+    sample: flags.sample,
+    json: flags.json ?? false,
+    backend: backendChoice(flags, env),
+    seed: wholeNumber('--seed', flags.seed, 0, 2 ** 31 - 1),
+    stagePolicy,
+    deadlineMs: wholeNumber('--deadline-ms', flags.deadlineMs, 1, 86_400_000),
+    part: flags.part === undefined ? undefined : (Number(flags.part) as PartNumber),
+    noColor: flags.color === false,
+  }
+}
+
+function backendChoice(flags: DemoFlags, env: Environment): BackendChoice {
+  const named = env['ORLA_BACKEND'] ?? ''
+  const models = { light: flags.lightModel ?? 'qwen3-4b', heavy: flags.heavyModel ?? 'qwen3-8b' }
+  const hasUrl = flags.lightUrl !== undefined || flags.heavyUrl !== undefined
+  const name = named === '' ? (hasUrl ? 'openai' : 'sim') : named
+  const instead = unsupportedEngines[name]
+  if (Object.hasOwn(unsupportedEngines, name) && instead !== undefined) {
+    throw new CommandError(
+      `ORLA_BACKEND: "${name}" has no driver of its own yet; supported are: ${Object.keys(engines).join(', ')}. ` +
+        `Its OpenAI-compatible server works with ORLA_BACKEND=openai ${instead}`,
+    )
+  }
+  if (name === 'sim') {
+    if (!hasUrl) return { kind: 'sim', models }
+    throw new CommandError('ORLA_BACKEND=sim excludes --light-url and --heavy-url: leave one of them out')
+  }
+  if (name !== 'openai') throw unknownName('ORLA_BACKEND', name, Object.keys(engines))
+  const urls = { light: flags.lightUrl ?? engines.openai.light, heavy: flags.heavyUrl ?? engines.openai.heavy }
+  const apiKeyEnv = (env['OPENAI_API_KEY'] ?? '') === '' ? undefined : 'OPENAI_API_KEY'
+  return { kind: 'openai', models, urls, apiKeyEnv }
+}
+
+function wholeNumber(flag: string, text: string | undefined, min: number, max: number): number | undefined {
+  if (text === undefined) return undefined
+  const value = /^\d{1,12}$/.test(text) ? Number(text) : Number.NaN
+  if (value >= min && value <= max) return value
+  throw new CommandError(`${flag}: "${text}" is not a whole number from ${min} to ${max}`)
+}
