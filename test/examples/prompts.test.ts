@@ -40,6 +40,8 @@ test.each(prompts)(
     expect(instructions).toMatchObject({ role: 'system' })
     expect(instructions!.content).not.toContain('attacker')
     expect(data).toMatchObject({ role: 'user' })
+    // Nothing but the delimiters themselves has angle brackets.
+    expect(data!.content.replaceAll(/^<\/?[a-z]+>$/gm, '')).not.toMatch(/[<>]/)
     for (const tag of ['ticket', 'classification', 'decision']) {
       expect(data!.content.split(`<${tag}>`).length).toBeLessThanOrEqual(2)
       expect(data!.content.split(`</${tag}>`).length).toBe(data!.content.split(`<${tag}>`).length)

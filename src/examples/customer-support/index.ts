@@ -2,12 +2,12 @@
 
 export { supportWorkflow } from './workflow.ts'
 export { createSupportDesk } from './desk.ts'
-export type { SupportDesk, SupportDeskOptions } from './desk.ts'
+export type { SupportDesk } from './desk.ts'
 export { checkEffects } from './check-effects.ts'
 export { sampleTickets } from './sample-tickets.ts'
 export type { SampleTicket } from './sample-tickets.ts'
 export { Ticket } from './schemas.ts'
-export type { Classification, Decision, Effects, Email, Reply, SentTicket, SupportResult } from './schemas.ts'
+export type { Effects, Email, SentTicket, SupportResult } from './schemas.ts'
 
 const extension = import.meta.url.endsWith('.ts') ? '.ts' : '.js'
 

@@ -57,10 +57,12 @@ export function readTicket(text: string): Reading {
   }
 }
 
+const sum = String.raw`\d{1,12}(?:[.,]\d{2,3}){0,4}`
+const amount = new RegExp(String.raw`[$€£]\s?${sum}|(?<![\d.,])${sum}\s?(?:€|£|USD|EUR|dollars|euros)`, 'g')
+
 /** Amounts of money as written, in order, each once. */
 export function amountsOf(text: string): string[] {
-  const found = text.match(/[$€£]\s?\d+(?:[.,]\d+)*|\d+(?:[.,]\d+)*\s?(?:€|£|USD|EUR|dollars|euros)/g) ?? []
-  return [...new Set(found)]
+  return [...new Set(text.match(amount))]
 }
 
 /** Words that turn down what follows: "not about a refund". "I have not received the refund" is about one. */
