@@ -62,6 +62,16 @@ const StageOptionsSchema = StageSettings.extend({
 /** All options of a stage, complete. */
 export type StageOptions = z.output<typeof StageOptionsSchema>
 
+/** What of a tool is plain data. */
+const ToolSettings = z.object({
+  description: z.string().optional(),
+  timeoutMs: z.number().positive().optional(),
+  concurrency: z.int().min(1).optional(),
+})
+
+/** Stages of a cycle that are named: one may go through all there are. */
+const cycleNamesMax = 50
+
 const inferenceKeys = Object.keys(InferenceParams.shape) as (keyof InferenceParams)[]
 
 /**
@@ -95,8 +105,10 @@ export function compileWorkflow(raw: RawWorkflow): WorkflowDefinition {
   const parsed = raw.stages.map((stage, index) => parseStage(stage, index, indexOf, report))
   const after = parsed.map((stage) => stage?.after ?? [])
   for (const cycle of findCycles(after)) {
-    const names = cycle.map((index) => raw.stages[index]!.name)
-    report(`stages.${names[0]}.after`, 'cycle', `stages wait for each other: ${[...names, names[0]].join(' -> ')}`)
+    const names = cycle.slice(0, cycleNamesMax).map((index) => raw.stages[index]!.name)
+    const rest = cycle.length > names.length ? [`${cycle.length - names.length} more`] : []
+    const circle = [...names, ...rest, names[0]].join(' -> ')
+    report(`stages.${names[0]}.after`, 'cycle', `stages wait for each other: ${circle}`)
   }
   if (issues.length > 0) throw new WorkflowInvalidError(String(raw.name), issues)
 
@@ -118,7 +130,7 @@ export function compileWorkflow(raw: RawWorkflow): WorkflowDefinition {
   return Object.freeze({
     name: raw.name,
     input: raw.input,
-    stages,
+    stages: Object.freeze(stages),
     byName: new Map(stages.map((stage) => [stage.name, stage])),
     roots: stages.filter((stage) => stage.after.length === 0).map((stage) => stage.index),
     result: raw.result ?? ((context: StageContext) => ({ ...context.results })),
@@ -233,6 +245,10 @@ function bindTools(
       report(at, 'not_a_tool', 'a tool is made by tool({ description, input, run })')
       continue
     }
+    const settings = ToolSettings.safeParse(definition)
+    if (!settings.success) {
+      for (const issue of issuesOf(settings.error, at)) report(issue.path, issue.code, issue.message)
+    }
     if (!isSchema(definition.input)) {
       report(`${at}.input`, 'not_a_schema', 'a tool needs a Standard Schema of its arguments')
       continue
@@ -284,7 +300,7 @@ function toDefinition(
       ? { kind: 'explicit', backend: options.backend! }
       : { kind: 'mapper', mapper: options.mapping }
   const { stageMs, ...timeouts } = options.timeouts
-  return {
+  return Object.freeze({
     index,
     name,
     stageClass: stageClassOf(raw.name, name),
@@ -317,7 +333,7 @@ function toDefinition(
     backoffMs: options.retry.backoffMs,
     timeouts: pickDefined(timeouts, ['firstTokenMs', 'idleMs', 'totalMs']),
     stageTimeoutMs: stageMs,
-  }
+  })
 }
 
 type Defined<T, Key extends keyof T> = { [K in Key]?: Exclude<T[K], undefined> }
