@@ -43,7 +43,7 @@ export function verifyMapping(requirements: StageRequirements, backend: BackendV
     requirements.maxTokens >= capabilities.contextLength
   ) {
     issues.push({
-      path: `${path}.params.maxTokens`,
+      path: `${path}.maxTokens`,
       code: 'exceeds_context',
       message: `${requirements.maxTokens} tokens of answer leave no room for a prompt in the context of ${capabilities.contextLength} tokens of backend "${backend.name}"`,
     })
