@@ -8,7 +8,7 @@ import { valueLines } from '../view/summary.ts'
 import type { Beginning } from './reporter.ts'
 
 /** Lines of a prompt that are shown, message by message. */
-const messageLinesMax = 12
+const messageLinesMax = 24
 
 /** The lines that a showing adds to the summary. */
 export function epilogueLines({ showing, workflow, input }: Beginning, outcome: RunOutcome, width: number): Line[] {
@@ -29,7 +29,7 @@ export function epilogueLines({ showing, workflow, input }: Beginning, outcome: 
       lines.push(...wrap(sanitize(content), width - 4, messageLinesMax).map((text) => [span(`    ${text}`)]))
     }
   }
-  if (showing.topics.has('context')) lines.push(...cacheLines(outcome))
+  if (showing.cachedByTurn) lines.push(...cacheLines(outcome))
   return lines
 }
 

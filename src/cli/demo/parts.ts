@@ -17,11 +17,13 @@ export interface Showing {
   results: readonly string[]
   /** Stages whose prompts are shown, when the run is over. */
   prompts: readonly string[]
+  /** Whether cached tokens are shown turn by turn, when the run is over. */
+  cachedByTurn: boolean
   /** Ids of the sample tickets that are run, one after the other, where none was asked for. */
   samples: readonly string[]
 }
 
-const all: readonly Topic[] = ['progress', 'mapping', 'scheduling', 'context', 'tool', 'trouble']
+const all: readonly Topic[] = ['progress', 'turn', 'mapping', 'scheduling', 'context', 'tool', 'trouble']
 
 /** The whole workflow, everything shown. */
 const whole: Showing = {
@@ -30,6 +32,7 @@ const whole: Showing = {
   screenTopics: new Set<Topic>(['mapping', 'scheduling', 'tool', 'trouble']),
   results: [],
   prompts: [],
+  cachedByTurn: false,
   samples: [],
 }
 
@@ -40,6 +43,7 @@ const parts: Readonly<Record<PartNumber, Showing>> = {
     screenTopics: new Set<Topic>(['progress', 'mapping', 'trouble']),
     results: ['classify'],
     prompts: [],
+    cachedByTurn: false,
     samples: [],
   },
   2: {
@@ -48,6 +52,7 @@ const parts: Readonly<Record<PartNumber, Showing>> = {
     screenTopics: new Set<Topic>(['scheduling', 'tool', 'trouble']),
     results: [],
     prompts: [],
+    cachedByTurn: false,
     samples: [],
   },
   3: {
@@ -56,6 +61,7 @@ const parts: Readonly<Record<PartNumber, Showing>> = {
     screenTopics: new Set<Topic>(['context', 'trouble']),
     results: [],
     prompts: ['reply'],
+    cachedByTurn: true,
     samples: [],
   },
 }
@@ -63,7 +69,7 @@ const parts: Readonly<Record<PartNumber, Showing>> = {
 /**
  * What a part shows.
  *
- * @param escalated - ids of sample tickets: one that is answered, one that is escalated; part 3 runs both
+ * @param paths - ids of sample tickets: one that is answered, one that is escalated; part 3 runs both
  */
 export function showingOf(part: PartNumber | undefined, paths: readonly string[]): Showing {
   if (part === undefined) return whole

@@ -17,51 +17,93 @@ const noteColumns = 30
 interface Box {
   node: DiagramNode
   notes: string[]
+  /** Transitions that lead back here: a line each, because loops of lines are hard to read. */
+  loops: string[]
   width: number
   height: number
 }
 
 /** A diagram as SVG. The same diagram gives the same bytes. */
 export function svg(diagram: Diagram): string {
-  const graph = new graphlib.Graph({ multigraph: false })
-  graph.setGraph({
-    rankdir: diagram.kind === 'workflow' ? 'LR' : 'TB',
-    nodesep: 48,
-    ranksep: 56,
-    edgesep: 24,
-    marginx: margin,
-    marginy: margin + fontSize * 2,
-  })
-  graph.setDefaultEdgeLabel(() => ({}))
-  const boxes = new Map(diagram.nodes.map((node) => [node.id, boxOf(node)]))
+  const { title } = diagram
+  const graph = new graphlib.Graph()
+  graph.setGraph({ rankdir: diagram.kind === 'workflow' ? 'LR' : 'TB', nodesep: 48, ranksep: 56, edgesep: 24 })
+  const merged = mergedEdges(diagram.edges)
+  const boxes = new Map(
+    diagram.nodes.map((node) => {
+      const loops = merged.filter(({ from, to }) => from === node.id && to === node.id)
+      const labels = loops.flatMap((loop) => loop.labels)
+      return [node.id, boxOf(node, labels)]
+    }),
+  )
   for (const [id, { width, height }] of boxes) graph.setNode(id, { width, height })
-  const edges = mergedEdges(diagram.edges)
+  const edges = merged.filter(({ from, to }) => from !== to)
   for (const { from, to, labels } of edges) {
     const width = labels.length === 0 ? 0 : Math.max(...labels.map((label) => textWidth(label, noteSize))) + 8
-    graph.setEdge(from, to, { width, height: labels.length * noteSize * lineRatio, labelpos: 'c' })
+    const height = labels.length * noteSize * lineRatio
+    graph.setEdge(from, to, { width, height, labelpos: 'c' })
   }
   layout(graph)
-  const { width = 0, height = 0 } = graph.graph() as { width?: number; height?: number }
+  const bounds = boundsOf(graph, textWidth(title, fontSize))
   const drawnEdges = edges.map(({ from, to, labels }) => {
-    const { points, x, y } = graph.edge(from, to) as { points: Point[]; x?: number; y?: number }
+    const { points, x, y } = graph.edge(from, to) as EdgePlace
     return { path: pathOf(points), label: x === undefined || y === undefined ? '' : textLines(labels, x, y) }
   })
-  const drawnNodes = [...boxes].map(([id, box]) => nodeSvg(box, graph.node(id) as unknown as Point))
-  const w = Math.ceil(Math.max(width, textWidth(diagram.title, fontSize) + 2 * margin))
-  const h = Math.ceil(height)
+  const drawnNodes = [...boxes].map(([id, box]) => nodeSvg(box, graph.node(id) as Point))
+  const size = `width="${bounds.width}" height="${bounds.height}"`
   return `${[
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${w} ${h}" width="${w}" height="${h}" role="img" aria-label="${escapeXml(diagram.title)}">`,
-    `<title>${escapeXml(diagram.title)}</title>`,
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${bounds.width} ${bounds.height}" ${size} role="img" aria-label="${escapeXml(title)}">`,
+    `<title>${escapeXml(title)}</title>`,
     style,
     '<defs><marker id="arrow" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" orient="auto-start-reverse"><path class="head" d="M0 0 10 5 0 10z"/></marker></defs>',
-    `<rect class="ground" width="${w}" height="${h}" rx="8"/>`,
-    `<text class="title" x="${margin}" y="${margin + 6}">${escapeXml(diagram.title)}</text>`,
+    `<rect class="ground" ${size} rx="8"/>`,
+    `<text class="title" x="${margin}" y="${margin + 6}">${escapeXml(title)}</text>`,
+    `<g transform="translate(${r(bounds.shiftX)} ${r(bounds.shiftY)})">`,
     ...drawnEdges.map(({ path }) => `<path class="edge" d="${path}" marker-end="url(#arrow)"/>`),
     ...drawnNodes,
     // Labels last: no line runs over them.
     ...drawnEdges.map(({ label }) => label).filter((label) => label !== ''),
+    '</g>',
     '</svg>',
   ].join('\n')}\n`
+}
+
+interface EdgePlace {
+  points: Point[]
+  x?: number
+  y?: number
+  width?: number
+}
+
+/** The size of the whole, and how far to move it: edges may run outside of what the layout calls its size. */
+function boundsOf(
+  graph: graphlib.Graph,
+  titleWidth: number,
+): { width: number; height: number; shiftX: number; shiftY: number } {
+  const xs: number[] = []
+  const ys: number[] = []
+  for (const id of graph.nodes()) {
+    const { x, y, width, height } = graph.node(id) as Point & { width: number; height: number }
+    xs.push(x - width / 2, x + width / 2)
+    ys.push(y - height / 2, y + height / 2)
+  }
+  for (const edge of graph.edges()) {
+    const { points, x, width = 0 } = graph.edge(edge) as EdgePlace
+    for (const point of points) {
+      xs.push(point.x)
+      ys.push(point.y)
+    }
+    if (x !== undefined) xs.push(x - width / 2, x + width / 2)
+  }
+  const left = Math.min(...xs)
+  const top = Math.min(...ys)
+  const head = margin + fontSize * 2
+  return {
+    width: Math.ceil(Math.max(Math.max(...xs) - left, titleWidth) + 2 * margin),
+    height: Math.ceil(Math.max(...ys) - top + head + margin),
+    shiftX: margin - left,
+    shiftY: head - top,
+  }
 }
 
 interface Point {
@@ -79,8 +121,9 @@ text { font-family: ui-sans-serif, system-ui, "Segoe UI", Helvetica, Arial, sans
 .event { font-size: ${noteSize}px; fill: #0550ae; text-anchor: middle; paint-order: stroke; stroke: #ffffff; stroke-width: 4px; stroke-linejoin: round; }
 .box { fill: #f6f8fa; stroke: #818b98; stroke-width: 1.2; }
 .initial .box { fill: #ddf4ff; stroke: #0969da; }
-.final .box { fill: #dafbe1; stroke: #1a7f37; stroke-width: 2.4; }
+.final .box { stroke-width: 3; }
 .any .box { stroke-dasharray: 5 4; }
+.box + .label ~ .event { stroke: none; }
 .edge { fill: none; stroke: #818b98; stroke-width: 1.3; }
 .head { fill: #818b98; }
 @media (prefers-color-scheme: dark) {
@@ -90,29 +133,33 @@ text { fill: #f0f6fc; }
 .event { fill: #79c0ff; stroke: #0d1117; }
 .box { fill: #151b23; stroke: #656c76; }
 .initial .box { fill: #0c2d6b; stroke: #4493f8; }
-.final .box { fill: #04260f; stroke: #3fb950; }
 .edge { stroke: #656c76; }
 .head { fill: #656c76; }
 }
 </style>`
 
-function boxOf(node: DiagramNode): Box {
+function boxOf(node: DiagramNode, loops: readonly string[]): Box {
   const notes = node.notes.flatMap((note) => wrap(oneLine(note), noteColumns, 4))
-  const widest = Math.max(textWidth(node.label, fontSize), ...notes.map((note) => textWidth(note, noteSize)))
-  const height = fontSize * lineRatio + notes.length * noteSize * lineRatio + 18
-  return { node, notes, width: Math.ceil(widest) + 28, height: Math.ceil(height) }
+  const shownLoops = loops.map((label) => `↻ ${oneLine(label)}`)
+  const small = [...notes, ...shownLoops].map((note) => textWidth(note, noteSize))
+  const height = fontSize * lineRatio + small.length * noteSize * lineRatio + 18
+  const width = Math.max(textWidth(node.label, fontSize), ...small) + 28
+  return { node, notes, loops: shownLoops, width: Math.ceil(width), height: Math.ceil(height) }
 }
 
-function nodeSvg({ node, notes, width, height }: Box, { x, y }: Point): string {
+function nodeSvg({ node, notes, loops, width, height }: Box, { x, y }: Point): string {
   const left = x - width / 2
   const top = y - height / 2
   const firstLine = top + 9 + fontSize
-  const rows = notes.map(
-    (note, index) =>
-      `<text class="note" x="${r(x)}" y="${r(firstLine + 4 + (index + 1) * noteSize * lineRatio)}">${escapeXml(note)}</text>`,
-  )
+  const rows = [
+    ...notes.map((text) => ({ text, className: 'note' })),
+    ...loops.map((text) => ({ text, className: 'event' })),
+  ].map(({ text, className }, index) => {
+    const rowY = firstLine + 4 + (index + 1) * noteSize * lineRatio
+    return `<text class="${className}" x="${r(x)}" y="${r(rowY)}">${escapeXml(text)}</text>`
+  })
   const box = `<rect class="box" x="${r(left)}" y="${r(top)}" width="${width}" height="${height}" rx="8"/>`
-  const label = `<text class="label" x="${r(x)}" y="${r(firstLine)}">${escapeXml(oneLine(node.label))}</text>`
+  const label = `<text class="label" x="${r(x)}" y="${r(firstLine)}">${escapeXml(node.label)}</text>`
   return `<g class="${node.kind}">${box}${label}${rows.join('')}</g>`
 }
 

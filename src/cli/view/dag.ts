@@ -116,7 +116,7 @@ function draw(layers: readonly Cell[][], labels: boolean): Line[] {
       line.push(span(`${before}${joints[joint]!}${after}`, 'quiet'))
     })
   })
-  return lines.map(trimEnd)
+  return lines
 }
 
 function cellSpans({ stage }: Cell, labels: boolean): Span[] {
@@ -137,11 +137,4 @@ function jointsBetween(next: readonly Cell[], rows: number): number[] {
     }
   }
   return bits
-}
-
-function trimEnd(line: readonly Span[]): Line {
-  const trimmed = [...line]
-  while (trimmed.length > 0 && trimmed.at(-1)!.text.trim() === '') trimmed.pop()
-  const last = trimmed.pop()
-  return last === undefined ? [] : [...trimmed, span(last.text.trimEnd(), last.role)]
 }

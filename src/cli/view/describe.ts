@@ -7,7 +7,7 @@ import { oneLine } from './sanitize.ts'
 import type { ViewState } from './view-model.ts'
 
 /** What a sentence is about; a part of the demonstration shows some topics and not others. */
-export type Topic = 'progress' | 'mapping' | 'scheduling' | 'context' | 'tool' | 'trouble'
+export type Topic = 'progress' | 'turn' | 'mapping' | 'scheduling' | 'context' | 'tool' | 'trouble'
 
 /** One sentence of the log. */
 export interface LogEntry {
@@ -62,20 +62,20 @@ export function describe(transition: Transition, before: Pick<ViewState, 'backen
       const chain = contextHash.slice(0, 8)
       const beyond = `${count(addedTokens)} beyond what this run last sent to ${backend}`
       const prompt = `turn ${turn} prompt: about ${count(promptTokens)} tokens, ${beyond}; chain ${chain}`
-      return [say('context', prompt, 'quiet'), say('scheduling', `${place}: ${reason}`, 'waiting')]
+      return [say('context', prompt, 'quiet'), say('scheduling', place, 'waiting')]
     }
     case 'stage.granted':
       return [
         say(
           'scheduling',
-          `turn ${transition.turn} granted on ${transition.backend} after ${duration(transition.queueWaitMs)}: ${reason}`,
+          `turn ${transition.turn} granted after ${duration(transition.queueWaitMs)}: ${reason}`,
           'busy',
         ),
       ]
     case 'stage.rejected':
       return [say('trouble', `${transition.backend} does not take it: ${short(transition.error.message)}`, 'bad')]
     case 'stage.firstToken':
-      return [say('progress', `turn ${transition.turn} first token after ${duration(transition.ttftMs)}`, 'quiet')]
+      return [say('turn', `turn ${transition.turn} first token after ${duration(transition.ttftMs)}`, 'quiet')]
     case 'stage.released': {
       const { turn, durationMs, outcome, usage, finishReason, error } = transition
       if (outcome !== 'ok') {
@@ -106,7 +106,7 @@ export function describe(transition: Transition, before: Pick<ViewState, 'backen
       return [say('tool', `${short(tool)} failed in ${duration(durationMs)}: ${short(message ?? reason)}`, 'bad')]
     }
     case 'stage.continued':
-      return [say('progress', `goes on with turn ${transition.turn}: ${reason}`, 'quiet')]
+      return [say('turn', `goes on with turn ${transition.turn}: ${reason}`, 'quiet')]
     case 'stage.completed':
       return [say('progress', `completed: ${reason}`, 'ok')]
     case 'stage.failed':

@@ -103,8 +103,16 @@ export interface Look {
 
 /** A line as text for a terminal. */
 export function paint(line: Line, look: Look): string {
-  const shown = look.unicode ? line : toAscii(line)
+  const shown = trimmed(look.unicode ? line : toAscii(line))
   return look.color ? shown.map(paintSpan).join('') : shown.map(({ text }) => text).join('')
+}
+
+/** A line without spaces at its end. */
+function trimmed(line: Line): Line {
+  const kept = line.findLastIndex(({ text }) => text.trim() !== '')
+  return line
+    .slice(0, kept + 1)
+    .map((piece, index) => (index === kept ? span(piece.text.trimEnd(), piece.role) : piece))
 }
 
 function paintSpan({ text, role }: Span): string {
