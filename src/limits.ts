@@ -56,6 +56,14 @@ export const limits = {
   jsonDepthMax: 64,
   /** Bytes of a ticket or other text file that the command line reads. */
   inputFileBytesMax: 10 * 1024 * 1024,
+  /** Bytes of a workload file, after decompression. */
+  workloadBytesMax: 4 * 1024 * 1024 * 1024,
+  /** Characters of one line of a workload file: a prompt of ten million tokens in blocks of 16 has fewer. */
+  workloadLineCharsMax: 16 * 1024 * 1024,
+  /** Turns of one workload; they are held in memory, at some 300 bytes each. */
+  workloadTurnsMax: 2_000_000,
+  /** Tokens that a workload file may give as one count. */
+  workloadTokensMax: 10_000_000,
   /** Runs that may be live in one runtime at once. */
   liveRunsMax: 250_000,
   /** Milliseconds an idle run's entry may stay in the ledger. */

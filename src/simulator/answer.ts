@@ -101,6 +101,26 @@ export function answerOf(
 }
 
 /**
+ * The answer to a prompt without text that is to have an exact length: tokens without text. Undefined for all others.
+ *
+ * Its parts are one word each time that tokens exist, however many: they say that it goes on, and mean nothing.
+ */
+export function spanAnswer({ messages, params }: ChatRequest): Answer | undefined {
+  const { ignoreEos, maxTokens } = params
+  if (ignoreEos !== true || maxTokens === undefined || messages.at(-1)?.span === undefined) return undefined
+  return {
+    content: '',
+    reasoning: '',
+    refusal: undefined,
+    toolCalls: [],
+    finishReason: 'length',
+    tokens: maxTokens,
+    reasoningTokens: 0,
+    parts: (from) => [{ channel: 'content', text: fillerText(from, from + 1) }],
+  }
+}
+
+/**
  * A random stream that equal requests share, whatever ran before them. Requests are equal if they ask the same, however
  * they came: the order of keys and defaults that are spelled out make no difference.
  */

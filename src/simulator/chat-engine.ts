@@ -5,11 +5,11 @@
 // Does not own: time and cache (engine model), words (responder), the wire (openai-front).
 // Invariants
 //   E1. `finished` is heard exactly once unless the request is aborted; nothing is heard after either.
-//   E2. The parts that were heard together are the answer.
+//   E2. The parts that were heard together are the answer, unless it is tokens without text (spanAnswer).
 
 import { messageOf } from '../errors.ts'
 import type { ChatRequest, ChatResult } from '../schema/chat.ts'
-import { answerOf, requestRandom, type Answer, type AnswerPart } from './answer.ts'
+import { answerOf, requestRandom, spanAnswer, type Answer, type AnswerPart } from './answer.ts'
 import { spanTokens, type EngineModel } from './engine-model.ts'
 import type { PromptSpans } from './prompt-spans.ts'
 import type { Reply, Responder } from './responder.ts'
@@ -81,6 +81,50 @@ export function chatEngine(options: ChatEngineOptions): ChatEngine {
       return refuse(contextExceeded(contextLength, request.params.maxTokens ?? 1, promptTokens))
     }
 
+    const submit = (answer: Answer): (() => void) => {
+      const { content, toolCalls, tokens } = answer
+      const reasoned = answer.reasoningTokens > 0
+      const identity = { content, toolCalls, tokens, reasoned, requestId: demand.requestId }
+      const output = spans.answer(request.messages, identity)
+      let told = 0
+      let cachedTokens = 0
+      return engine.submit(
+        {
+          id: demand.requestId,
+          prompt,
+          output,
+          watched: demand.watched,
+          ...(demand.salt === undefined ? {} : { salt: demand.salt }),
+          ...(demand.priority === undefined ? {} : { priority: demand.priority }),
+        },
+        {
+          started(count) {
+            cachedTokens = count
+          },
+          tokens(count) {
+            const parts = answer.parts(told, told + count)
+            told += count
+            if (parts.length > 0) listener.parts(parts)
+          },
+          finished(end) {
+            if (end.outcome === 'completed') {
+              const result = resultOf(answer, { promptTokens, cachedTokens, model, requestId: demand.requestId })
+              if (request.messages.at(-1)?.span !== undefined) result.span = output
+              listener.finished({ outcome: 'completed', result })
+            } else {
+              const fault = contextExceeded(engine.stats().kvTokensTotal, tokens, promptTokens)
+              listener.finished({
+                outcome: 'failed',
+                fault: { ...fault, message: `${fault.message} (${end.message})` },
+              })
+            }
+          },
+        },
+      )
+    }
+
+    const answered = spanAnswer(request)
+    if (answered !== undefined) return submit(answered)
     const random = requestRandom(seed, request)
     let reply: Reply
     try {
@@ -90,41 +134,7 @@ export function chatEngine(options: ChatEngineOptions): ChatEngine {
     }
     if (reply.error !== undefined) return refuse({ type: typeOf(reply.error.status), ...reply.error })
 
-    const answer = answerOf(request, reply, room, text, random)
-    const { content, toolCalls, tokens } = answer
-    const reasoned = answer.reasoningTokens > 0
-    const output = spans.answer(request.messages, { content, toolCalls, tokens, reasoned, requestId: demand.requestId })
-    let told = 0
-    let cachedTokens = 0
-    return engine.submit(
-      {
-        id: demand.requestId,
-        prompt,
-        output,
-        watched: demand.watched,
-        ...(demand.salt === undefined ? {} : { salt: demand.salt }),
-        ...(demand.priority === undefined ? {} : { priority: demand.priority }),
-      },
-      {
-        started(count) {
-          cachedTokens = count
-        },
-        tokens(count) {
-          const parts = answer.parts(told, told + count)
-          told += count
-          if (parts.length > 0) listener.parts(parts)
-        },
-        finished(end) {
-          if (end.outcome === 'completed') {
-            const result = resultOf(answer, { promptTokens, cachedTokens, model, requestId: demand.requestId })
-            listener.finished({ outcome: 'completed', result })
-          } else {
-            const fault = contextExceeded(engine.stats().kvTokensTotal, tokens, promptTokens)
-            listener.finished({ outcome: 'failed', fault: { ...fault, message: `${fault.message} (${end.message})` } })
-          }
-        },
-      },
-    )
+    return submit(answerOf(request, reply, room, text, random))
   }
   return { model, contextLength, engine, chat }
 }

@@ -14,6 +14,7 @@
 //   E3. At least one token of every prefill is computed, never taken from the cache.
 //   E4. Each token of an answer is reported once, in order, whatever preemptions did.
 //   E5. Nothing is reported for a sequence that has ended.
+//   E6. A sequence that decodes is heard of at least every `silenceMsMax` of work, also if nobody looks at each token.
 
 import { assert } from '../../errors.ts'
 import { IndexedHeap } from '../../scheduling/heap.ts'
@@ -21,6 +22,9 @@ import { PrefixCache, type PoolBlocks } from './prefix-cache.ts'
 import type { EngineProfile } from './profile.ts'
 import { isPrefilling, type Sequence } from './sequence.ts'
 import { graceMs, StepRun } from './step-cost.ts'
+
+/** Work between two reports of a decoding sequence at most, ms: clients give up on engines that are silent for long. */
+const silenceMsMax = 10_000
 
 /** Work that the GPU does without a change of the batch. */
 interface Segment {
@@ -64,6 +68,8 @@ export class EngineCore {
   readonly #waiting = new IndexedHeap<Sequence>()
   #running: Sequence[] = []
   #segment: Segment | undefined
+  /** Work of all segments that are over, ms. */
+  #workedMs = 0
   #counters: Omit<EngineCounters, 'blocks'> = {
     promptTokens: 0,
     cachedTokens: 0,
@@ -188,9 +194,11 @@ export class EngineCore {
     if (upTo > segment.applied) this.#apply(segment, upTo - segment.applied)
     if (segment.applied < segment.steps) return
     this.#segment = undefined
+    this.#workedMs += segment.run.elapsedMs(segment.steps)
     for (const sequence of segment.prefilling) this.#prefilled(sequence)
     for (const sequence of segment.decoding) {
       if (sequence.generated === sequence.outputTokens) this.#complete(sequence)
+      else if (this.#workedMs - sequence.reportedAtWorkMs >= silenceMsMax / 2) this.#report(sequence)
     }
   }
 
@@ -254,7 +262,9 @@ export class EngineCore {
     const run = new StepRun(this.profile.costs, shape)
     // After a preemption the queue has to be looked at again before the next step.
     const single = prefilling.length > 0 || preempted || this.#stepwise
-    const steps = single ? 1 : this.#stepsUntilChange(decoding)
+    const steps = single
+      ? 1
+      : Math.min(this.#stepsUntilChange(decoding), Math.max(1, run.stepsWithin(silenceMsMax / 2)))
     this.#segment = { run, steps, applied: 0, decoding, prefilling, watched }
   }
 
@@ -313,6 +323,7 @@ export class EngineCore {
     const count = sequence.generated - sequence.reported
     if (count === 0) return
     sequence.reported = sequence.generated
+    sequence.reportedAtWorkMs = this.#workedMs
     this.#outbox(sequence, () => sequence.listener.tokens(count))
   }
 

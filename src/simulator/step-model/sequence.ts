@@ -37,6 +37,8 @@ export interface Sequence extends HeapItem {
   generated: number
   /** Tokens of the answer that were reported. */
   reported: number
+  /** Work of the engine at the last report, ms. */
+  reportedAtWorkMs: number
   /** Most tokens that were ever computed or found cached: what is computed again below this is waste. */
   furthest: number
 }
@@ -70,6 +72,7 @@ export function newSequence(
     prefillTarget: promptTokens,
     generated: 0,
     reported: 0,
+    reportedAtWorkMs: 0,
     furthest: 0,
   }
 }
