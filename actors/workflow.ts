@@ -13,7 +13,7 @@
 import { createActor, type ActorRefFrom, type AnyActorRef } from 'xstate'
 import { workflowMachine, type RunEffects } from '../machines/workflow.ts'
 import { roundMs, type Timer } from '../src/clock.ts'
-import { CancelledError, StageError, messageOf, toOrlaError, type OrlaError } from '../src/errors.ts'
+import { CancelledError, toOrlaError, type OrlaError } from '../src/errors.ts'
 import { Feed } from '../src/feed.ts'
 import type { Logger } from '../src/log.ts'
 import { commonPrefix, type ContextChain } from '../src/prompts/chain.ts'
@@ -228,13 +228,8 @@ export class WorkflowActor implements RunEffects, StageHost {
         result = this.#definition.result({ input: this.#input, results, runId, stages: this.#stageReports() })
       } catch (error) {
         ended = 'failed'
-        this.#error = new StageError(
-          'ORLA_STAGE_BUILDER',
-          `the workflow's output function threw: ${messageOf(error)}`,
-          {
-            cause: error,
-          },
-        )
+        // An error of ours says more than that something threw.
+        this.#error = toOrlaError(error, 'ORLA_STAGE_BUILDER', "the workflow's output function threw")
       }
     }
     const error = this.#error?.toJSON()
