@@ -22,7 +22,7 @@ import {
   toOrlaError,
   type ErrorFacts,
 } from '../src/errors.ts'
-import type { ChatCall } from '../src/engines/driver.ts'
+import type { ChatCall, ChatContext } from '../src/engines/driver.ts'
 import { limits } from '../src/limits.ts'
 import { contextHash } from '../src/prompts/chain.ts'
 import type { PromptMeasure } from '../src/prompts/conversation.ts'
@@ -353,7 +353,15 @@ export class StageActor {
     this.#host.remember(this.#backend, this.#model, turn.measure.chain)
     const epoch = this.#epoch
     const sink = { delta: (channel: DeltaChannel, text: string) => this.#onDelta(turn, epoch, channel, text) }
-    const context = { requestId: turn.requestId, runId: this.#host.runId, priority: this.#priorities.request }
+    const { runId, tenant } = this.#host
+    const context: ChatContext = {
+      requestId: turn.requestId,
+      runId,
+      sessionId: runId,
+      priority: this.#priorities.request,
+      // Tenants other than the default one do not share a prefix cache.
+      ...(tenant !== 'default' && { salt: tenant }),
+    }
     this.#call = this.#services.infer(this.#backend, this.#request(), context, sink, this.definition.timeouts)
     this.#call.result.then(
       (result) => this.#if(epoch, () => this.#onAnswer(turn, result)),

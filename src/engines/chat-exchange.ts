@@ -24,6 +24,10 @@ const finishGraceMs = 2_000
 export interface ChatExchangeOptions extends Omit<ChatReaderOptions, 'scope'> {
   http: EngineHttp
   clock: Clock
+  /** Called with a result before anybody else sees it; may complete its usage. */
+  onResult?: (result: ChatResult) => void
+  /** Called when the request is cancelled while it is under way: engines that abort by id are told so. */
+  onCancelled?: () => void
   /** Called once, when the connection is no longer in use. */
   onClosed: (exchange: ChatExchange) => void
 }
@@ -61,8 +65,8 @@ export class ChatExchange implements ChatCall, HttpListener {
   }
 
   /** Sends the request. */
-  start(path: string, body: unknown): this {
-    this.#http = this.#options.http.post(path, body, this)
+  start(path: string, body: unknown, headers?: Readonly<Record<string, string>>): this {
+    this.#http = this.#options.http.post(path, body, this, headers)
     return this
   }
 
@@ -70,6 +74,7 @@ export class ChatExchange implements ChatCall, HttpListener {
     if (this.#settled) return
     this.#settle({ ok: false, error: reason })
     this.#close()
+    if (this.#http !== undefined) this.#options.onCancelled?.()
   }
 
   response(status: number, headers: ResponseHeaders): void {
@@ -135,8 +140,10 @@ export class ChatExchange implements ChatCall, HttpListener {
   #settle(outcome: { ok: true; result: ChatResult } | { ok: false; error: OrlaError }): void {
     if (this.#settled) return
     this.#settled = true
-    if (outcome.ok) this.#resolve(outcome.result)
-    else this.#reject(outcome.error)
+    if (outcome.ok) {
+      this.#options.onResult?.(outcome.result)
+      this.#resolve(outcome.result)
+    } else this.#reject(outcome.error)
   }
 
   #fail(error: OrlaError): void {

@@ -15,6 +15,7 @@ import type { Clock } from '../clock.ts'
 import type { Logger } from '../log.ts'
 import type { Capabilities } from '../schema/capabilities.ts'
 import type { ChatRequest, ChatResult, DeltaChannel } from '../schema/chat.ts'
+import type { KvControl, KvOptions } from './kv-control.ts'
 
 /** What a driver is told about a request besides what is asked of the model. */
 export interface ChatContext {
@@ -24,6 +25,8 @@ export interface ChatContext {
   priority?: number
   /** Isolates the prefix cache of a tenant from others, where an engine can. */
   salt?: string
+  /** Requests of one session share a growing context: the run's id. Engines that can keep it together do. */
+  sessionId?: string
 }
 
 /** Receives the stream of one request. Called synchronously; must not throw. */
@@ -49,6 +52,14 @@ export interface Driver {
   /** Asks the engine what it serves. Bounded by `timeoutMs`; never throws. */
   probe(timeoutMs: number): Promise<ProbeResult>
   chat(request: ChatRequest, context: ChatContext, sink: ChatSink): ChatCall
+  /**
+   * Tokens of the prompt as the engine itself counts them. Absent where an engine cannot say without running it.
+   *
+   * @throws {OrlaError} as `chat` rejects
+   */
+  countTokens?(request: ChatRequest, options?: KvOptions): Promise<number>
+  /** What can be done with the engine's KV cache. Absent: nothing. */
+  readonly kv?: KvControl
   /** Releases sockets, threads and processes. Requests under way are cancelled. */
   close(): Promise<void>
 }

@@ -8,7 +8,7 @@
 //   H3. Nothing is followed, inflated or retried here.
 
 import { Pool, type Dispatcher } from 'undici'
-import { BackendTimeoutError, type OrlaError } from '../errors.ts'
+import { BackendTimeoutError, CancelledError, type OrlaError } from '../errors.ts'
 import type { Clock, Timer } from '../clock.ts'
 import { closedError, connectionError, protocolError, truncatedError } from './engine-error.ts'
 import type { ErrorScope, ResponseHeaders } from './engine-error.ts'
@@ -32,8 +32,23 @@ export interface HttpExchange {
   abort(): void
 }
 
-/** What `getJson` found. */
-interface JsonReply {
+/** A short request: a probe, a count, a command. */
+export interface SmallRequest {
+  /** Default `GET`. */
+  method?: 'GET' | 'POST'
+  /** From the root of the origin, with its query. */
+  path: string
+  /** Sent as JSON. */
+  body?: unknown
+  /** For the whole of it, ms. */
+  timeoutMs: number
+  signal?: AbortSignal
+}
+
+/** What a {@link SmallRequest} found. */
+export interface JsonReply {
+  /** What was asked: `GET /v1/models`. */
+  path: string
   status: number
   headers: ResponseHeaders
   /** The body as text. */
@@ -56,7 +71,7 @@ interface EngineHttpOptions {
 }
 
 /** Sockets for short requests: a probe must not wait behind streams that fill all others. */
-const controlConnections = 2
+const controlConnections = 6
 
 /** Bytes of a `getJson` body. Lists of models of large gateways are some hundred kilobytes. */
 const jsonBodyBytesMax = 8 * 1024 * 1024
@@ -93,62 +108,69 @@ export class EngineHttp {
   }
 
   /** Sends `body` as JSON to `path` (from the root of the origin) and reports the response as it arrives. */
-  post(path: string, body: unknown, listener: HttpListener): HttpExchange {
+  post(path: string, body: unknown, listener: HttpListener, extra?: Readonly<Record<string, string>>): HttpExchange {
     const exchange = new Exchange(listener)
-    this.#streams.dispatch({ method: 'POST', path, headers: this.#postHeaders, body: JSON.stringify(body) }, exchange)
+    const headers = extra === undefined ? this.#postHeaders : { ...this.#postHeaders, ...extra }
+    this.#streams.dispatch({ method: 'POST', path, headers, body: JSON.stringify(body) }, exchange)
     return exchange
   }
 
   /**
-   * Gets a small JSON document. Any status is an answer, not an error.
+   * Sends a short request. Any status is an answer, not an error.
    *
-   * @param timeoutMs - for the whole of it
    * @throws {OrlaError} `ORLA_BACKEND_UNREACHABLE`, `ORLA_BACKEND_TIMEOUT`, `ORLA_BACKEND_TRUNCATED`,
-   *   `ORLA_BACKEND_PROTOCOL` (a body beyond 8 MiB, or what is not HTTP), `ORLA_CLOSED`
+   *   `ORLA_BACKEND_PROTOCOL` (a body beyond 8 MiB, or what is not HTTP), `ORLA_CLOSED`, `ORLA_CANCELLED` (signal)
    */
-  getJson(path: string, timeoutMs: number): Promise<JsonReply> {
+  send({ method = 'GET', path, body, timeoutMs, signal }: SmallRequest): Promise<JsonReply> {
     const { clock } = this.#options
+    if (this.#closed) return Promise.reject(closedError(this.scope))
+    if (signal?.aborted === true) return Promise.reject(cancelled())
     const { promise, resolve, reject } = Promise.withResolvers<JsonReply>()
-    if (this.#closed) reject(closedError(this.scope))
-    else {
-      const chunks: Uint8Array[] = []
-      let bytes = 0
-      let status = 0
-      let headers: ResponseHeaders = {}
-      const fail = (error: OrlaError): void => {
-        clock.clearTimer(timer)
-        exchange.abort()
-        reject(error)
-      }
-      const exchange = new Exchange({
-        response(responseStatus, responseHeaders) {
-          status = responseStatus
-          headers = responseHeaders
-        },
-        data: (chunk) => {
-          bytes += chunk.length
-          if (bytes > jsonBodyBytesMax) {
-            fail(protocolError(this.scope, `the answer to GET ${path} is longer than ${jsonBodyBytesMax} bytes`))
-          } else chunks.push(Uint8Array.from(chunk))
-        },
-        end() {
-          clock.clearTimer(timer)
-          const text = Buffer.concat(chunks).toString('utf8')
-          resolve({ status, headers, text, value: parsedOrUndefined(text) })
-        },
-        failed: (cause, responded) => {
-          fail(
-            responded
-              ? truncatedError(this.scope, `the answer to GET ${path} was cut`, 0, cause)
-              : this.connectionError(cause),
-          )
-        },
-      })
-      const timer: Timer = clock.setTimer(timeoutMs, () => {
-        fail(new BackendTimeoutError(this.scope.backend, 'total', timeoutMs))
-      })
-      this.#control.dispatch({ method: 'GET', path, headers: this.#getHeaders }, exchange)
+    const chunks: Uint8Array[] = []
+    let bytes = 0
+    let status = 0
+    let headers: ResponseHeaders = {}
+    const done = (): void => {
+      clock.clearTimer(timer)
+      signal?.removeEventListener('abort', onAbort)
     }
+    const fail = (error: OrlaError): void => {
+      done()
+      exchange.abort()
+      reject(error)
+    }
+    const onAbort = (): void => fail(cancelled())
+    const exchange = new Exchange({
+      response(responseStatus, responseHeaders) {
+        status = responseStatus
+        headers = responseHeaders
+      },
+      data: (chunk) => {
+        bytes += chunk.length
+        if (bytes > jsonBodyBytesMax) {
+          fail(protocolError(this.scope, `the answer to ${method} ${path} is longer than ${jsonBodyBytesMax} bytes`))
+        } else chunks.push(Uint8Array.from(chunk))
+      },
+      end() {
+        done()
+        const text = Buffer.concat(chunks).toString('utf8')
+        resolve({ path: `${method} ${path}`, status, headers, text, value: parsedOrUndefined(text) })
+      },
+      failed: (cause, responded) => {
+        fail(
+          responded
+            ? truncatedError(this.scope, `the answer to ${method} ${path} was cut`, 0, cause)
+            : this.connectionError(cause),
+        )
+      },
+    })
+    const timer: Timer = clock.setTimer(timeoutMs, () => {
+      fail(new BackendTimeoutError(this.scope.backend, 'total', timeoutMs))
+    })
+    signal?.addEventListener('abort', onAbort, { once: true })
+    const json = body === undefined ? undefined : JSON.stringify(body)
+    const sent = json === undefined ? this.#getHeaders : { ...this.#getHeaders, 'content-type': 'application/json' }
+    this.#control.dispatch({ method, path, headers: sent, body: json ?? null }, exchange)
     return promise
   }
 
@@ -162,6 +184,10 @@ export class EngineHttp {
     this.#closed = true
     await Promise.all([this.#streams.destroy(), this.#control.destroy()])
   }
+}
+
+function cancelled(): CancelledError {
+  return new CancelledError('caller', 'the request to the engine was cancelled')
 }
 
 function parsedOrUndefined(text: string): unknown {

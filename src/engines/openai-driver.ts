@@ -7,97 +7,103 @@
 // What differs between engines is a dialect: a handful of functions. Everything else is here once.
 
 import { assert, CancelledError, OptionsError, toOrlaError } from '../errors.ts'
+import type { Clock } from '../clock.ts'
 import type { Capabilities } from '../schema/capabilities.ts'
-import type { ChatRequest } from '../schema/chat.ts'
+import type { ChatRequest, Usage } from '../schema/chat.ts'
 import { ChatExchange } from './chat-exchange.ts'
-import type { ChatCall, ChatContext, Driver, DriverEnvironment, ProbeResult } from './driver.ts'
-import { closedError, first, protocolError, readEngineError, redirectError, statusError } from './engine-error.ts'
+import type { ChatCall, ChatContext, ChatSink, Driver, DriverEnvironment, ProbeResult } from './driver.ts'
+import { closedError, readEngineError } from './engine-error.ts'
 import type { EngineErrorFacts } from './engine-error.ts'
 import { parseEngineUrl } from './engine-url.ts'
 import { EngineHttp } from './http.ts'
+import type { KvControl, KvOptions } from './kv-control.ts'
+import { withModels } from './model-list.ts'
 import { chatBody, type WireBody } from './openai-request.ts'
 import type { OpenAiSettings } from './openai-options.ts'
 
-/** In what an engine differs from others on the OpenAI wire. */
+/** What one request says besides the common fields, and what follows from it. */
+export interface RequestExtras {
+  /** Fields of the body. They win over common ones. */
+  fields: WireBody
+  headers?: Readonly<Record<string, string>>
+  /** The request was cancelled while under way: engines that abort by id are told so here. Must not throw. */
+  cancelled?(): void
+  /** Its connection is no longer in use. Called once. */
+  closed?(): void
+}
+
+/** The way to one engine, as dialects use it. */
+export interface EngineAccess {
+  readonly http: EngineHttp
+  readonly settings: OpenAiSettings
+  readonly clock: Clock
+}
+
+/** What the driver hands to a dialect's KV control. */
+export type Prefill = KvControl['prefill']
+
+/**
+ * In what an engine differs from others on the OpenAI wire. One is made for each driver, so it may keep what it learns
+ * of its engine.
+ */
 export interface OpenAiDialect {
   /** Name of the engine, for people. */
   readonly engine: string
   /** What is known of the engine without asking it. */
   capabilities(settings: OpenAiSettings): Capabilities
-  /** Fields that the engine takes besides the common ones: priority, salt, session. They win over common ones. */
-  bodyExtras(request: ChatRequest, context: ChatContext): WireBody
+  /** Rewrites what is asked where the engine would silently ignore a part of it. */
+  prepare?(request: ChatRequest): ChatRequest
+  /** What one request says besides the common fields: priority, salt, session. */
+  extras?(request: ChatRequest, context: ChatContext, access: EngineAccess): RequestExtras
   /** Fields of a delta that may hold thinking, in order of preference. */
   readonly reasoningFields: readonly string[]
   /** Recognises an error object, in an error body or inside a 200. */
   readError(body: unknown): EngineErrorFacts | undefined
+  /** Completes what an answer says about tokens, from what is known of the engine. */
+  completeUsage?(usage: Usage): void
   /**
    * Asks the engine what it serves.
    *
    * @param declared - what `capabilities` said
-   * @throws {OrlaError} where the engine does not serve
+   * @throws {OrlaError} where the engine does not serve, or is another than was meant
    */
-  probe(http: EngineHttp, settings: OpenAiSettings, declared: Capabilities, timeoutMs: number): Promise<Capabilities>
+  probe(access: EngineAccess, declared: Capabilities, timeoutMs: number): Promise<Capabilities>
+  /** Counts the tokens of a prompt. */
+  countTokens?(access: EngineAccess, request: ChatRequest, signal: AbortSignal | undefined): Promise<number>
+  /** Control of the KV cache, but for the prefill, which is the same everywhere. */
+  kv?(access: EngineAccess): Omit<KvControl, 'prefill'>
 }
-
-/** Models listed by a probe. Gateways serve some hundreds. */
-const modelsMax = 10_000
 
 /** The plain OpenAI wire, as clouds and gateways speak it. Dialects of engines begin from this. */
 export const openAiDialect: OpenAiDialect = {
   engine: 'openai',
-  capabilities(settings) {
-    const declared: Capabilities = {
-      engine: this.engine,
-      tools: settings.tools ?? true,
-      jsonSchema: settings.jsonSchema ?? true,
-      cachedTokens: 'unknown',
-      sharedPrefix: true,
-      kv: { flushAll: 'none', releaseSession: 'none', isolate: 'none', retain: 'none' },
-    }
-    if (settings.contextLength !== undefined) declared.contextLength = settings.contextLength
-    return declared
-  },
-  bodyExtras: () => ({}),
+  capabilities: (settings) => declaredCapabilities('openai', settings),
+  // Clouds keep requests with one key together, and so near their cache; gateways and engines ignore it.
+  extras: (_request, { sessionId }, { settings }) => ({
+    fields: sessionId !== undefined && settings.promptCacheKey ? { prompt_cache_key: sessionId } : {},
+  }),
   // vLLM and Ollama write the first, SGLang, llama.cpp and DeepSeek the second.
   reasoningFields: ['reasoning', 'reasoning_content'],
   readError: readEngineError,
-  probe(http, settings, declared, timeoutMs) {
-    return probeModels(http, settings, declared, timeoutMs, (body) => this.readError(body))
+  async probe({ http, settings }, declared, timeoutMs) {
+    const reply = await http.send({ path: `${http.url.apiPath}/models`, timeoutMs })
+    return withModels(http.scope, settings, declared, reply, readEngineError)
   },
 }
 
-/** Reads `GET /models`. An engine without it (404, 405, 501) is ready, its models unknown. */
-async function probeModels(
-  http: EngineHttp,
-  settings: OpenAiSettings,
-  declared: Capabilities,
-  timeoutMs: number,
-  readError: OpenAiDialect['readError'],
-): Promise<Capabilities> {
-  const reply = await http.getJson(`${http.url.apiPath}/models`, timeoutMs)
-  if (reply.status === 404 || reply.status === 405 || reply.status === 501) return declared
-  if (reply.status >= 300 && reply.status < 400) {
-    throw redirectError(http.scope, reply.status, first(reply.headers['location']))
+/** What is declared of an engine before it was asked, from the options. KV control is `none` until a dialect says. */
+export function declaredCapabilities(engine: string, settings: OpenAiSettings): Capabilities {
+  const declared: Capabilities = {
+    engine,
+    tools: settings.tools ?? true,
+    jsonSchema: settings.jsonSchema ?? true,
+    cachedTokens: 'unknown',
+    sharedPrefix: true,
+    priority: 'none',
+    kv: { flushAll: 'none', releaseSession: 'none', isolate: 'none', retain: 'none' },
   }
-  if (reply.status !== 200) throw statusError(http.scope, reply.status, readError(reply.value), reply.text)
-  const list =
-    typeof reply.value === 'object' && reply.value !== null ? (reply.value as { data?: unknown }).data : undefined
-  if (!Array.isArray(list)) {
-    throw protocolError(http.scope, `GET ${http.url.apiPath}/models answered 200, but not with a list of models`)
-  }
-  const models: string[] = []
-  let contextLength: number | undefined
-  for (const card of (list as unknown[]).slice(0, modelsMax)) {
-    if (typeof card !== 'object' || card === null) continue
-    const { id, max_model_len: length } = card as { id?: unknown; max_model_len?: unknown }
-    if (typeof id !== 'string' || id === '') continue
-    models.push(id)
-    const known = typeof length === 'number' && Number.isSafeInteger(length) && length > 0
-    if (known && (id === settings.model || list.length === 1)) contextLength = length
-  }
-  const found: Capabilities = { ...declared, models }
-  if (declared.contextLength === undefined && contextLength !== undefined) found.contextLength = contextLength
-  return found
+  if (settings.contextLength !== undefined) declared.contextLength = settings.contextLength
+  return declared
 }
 
 /**
@@ -128,38 +134,70 @@ export function createOpenAiDriver(
   })
   const path = `${parsed.url.apiPath}/chat/completions`
   const capabilities = dialect.capabilities(settings)
+  const access: EngineAccess = { http, settings, clock }
   const exchanges = new Set<ChatExchange>()
   let closed = false
 
+  const chat = (asked: ChatRequest, context: ChatContext, sink: ChatSink): ChatCall => {
+    if (closed) return { result: Promise.reject(closedError(http.scope)), cancel() {} }
+    let extras: RequestExtras = { fields: {} }
+    const exchange = new ChatExchange({
+      http,
+      clock,
+      sink,
+      reasoningFields: dialect.reasoningFields,
+      readError: (body) => dialect.readError(body),
+      firstCallNumber: 1 + countToolCalls(asked),
+      onResult: ({ usage }) => dialect.completeUsage?.(usage),
+      onCancelled: () => extras.cancelled?.(),
+      onClosed(done) {
+        exchanges.delete(done)
+        extras.closed?.()
+      },
+    })
+    exchanges.add(exchange)
+    try {
+      const request = dialect.prepare?.(asked) ?? asked
+      if (dialect.extras !== undefined) extras = dialect.extras(request, context, access)
+      exchange.start(path, { ...chatBody(request, settings.maxTokensField), ...extras.fields }, extras.headers)
+    } catch (error) {
+      exchange.cancel(toOrlaError(error, 'ORLA_BACKEND_PROTOCOL', `the request to "${backend}" cannot be written`))
+    }
+    return exchange
+  }
+
+  const prefill: Prefill = async (request, context, options) => {
+    // One token, freely chosen: what only shapes the answer is left out, what is part of the prompt stays.
+    const { model, messages, tools, params } = request
+    const call = chat({ model, messages, ...(tools && { tools }), params: { ...params, maxTokens: 1 } }, context, {
+      delta() {},
+    })
+    const onAbort = (): void => call.cancel(new CancelledError('caller', `a prefill at "${backend}" was cancelled`))
+    options?.signal?.addEventListener('abort', onAbort, { once: true })
+    if (options?.signal?.aborted === true) onAbort()
+    try {
+      return (await call.result).usage
+    } finally {
+      options?.signal?.removeEventListener('abort', onAbort)
+    }
+  }
+
+  const { countTokens } = dialect
   return {
     capabilities,
+    kv: { ...(dialect.kv?.(access) ?? noKvControl(dialect.engine)), prefill },
+    ...(countTokens && {
+      countTokens: (request: ChatRequest, options?: KvOptions) =>
+        countTokens.call(dialect, access, dialect.prepare?.(request) ?? request, options?.signal),
+    }),
+    chat,
 
     async probe(timeoutMs): Promise<ProbeResult> {
       try {
-        return { state: 'ready', capabilities: await dialect.probe(http, settings, capabilities, timeoutMs) }
+        return { state: 'ready', capabilities: await dialect.probe(access, capabilities, timeoutMs) }
       } catch (error) {
         return { state: 'unreachable', error: toOrlaError(error, 'ORLA_BACKEND_PROTOCOL', `probe of "${backend}"`) }
       }
-    },
-
-    chat(request, context, sink): ChatCall {
-      if (closed) return { result: Promise.reject(closedError(http.scope)), cancel() {} }
-      const exchange = new ChatExchange({
-        http,
-        clock,
-        sink,
-        reasoningFields: dialect.reasoningFields,
-        readError: (body) => dialect.readError(body),
-        firstCallNumber: 1 + countToolCalls(request),
-        onClosed: (done) => exchanges.delete(done),
-      })
-      exchanges.add(exchange)
-      try {
-        exchange.start(path, { ...chatBody(request, settings.maxTokensField), ...dialect.bodyExtras(request, context) })
-      } catch (error) {
-        exchange.cancel(toOrlaError(error, 'ORLA_BACKEND_PROTOCOL', `the request to "${backend}" cannot be written`))
-      }
-      return exchange
     },
 
     async close(): Promise<void> {
@@ -171,6 +209,19 @@ export function createOpenAiDriver(
       }
       await http.close()
     },
+  }
+}
+
+/** KV control of an engine that has none. */
+export function noKvControl(engine: string): Omit<KvControl, 'prefill'> {
+  const unsupported = {
+    outcome: 'unsupported' as const,
+    reason: `nothing on the wire of ${engine} empties its cache or ends a session`,
+  }
+  return {
+    flushAll: () => Promise.resolve(unsupported),
+    endSession: () => Promise.resolve(unsupported),
+    usage: () => Promise.resolve({}),
   }
 }
 

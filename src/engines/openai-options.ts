@@ -35,8 +35,7 @@ const HeaderValue = z
   .max(8_192)
   .regex(/^[\t\x20-\x7e]*$/, 'holds characters that no HTTP header can carry')
 
-/** Options of an OpenAI-compatible backend, as the driver sees them. */
-export const OpenAiSettings = BackendSettings.extend({
+const OpenAiFields = BackendSettings.extend({
   /** Where the engine is: `http://localhost:8000`, with or without `/v1`. */
   url: EngineUrlText,
   /** Name of the environment variable that holds the API key. The key itself is read when the runtime connects. */
@@ -50,7 +49,18 @@ export const OpenAiSettings = BackendSettings.extend({
   connections: z.int().min(1).max(100_000).optional(),
   /** How the bound of an answer is spelled. OpenAI's reasoning models want `max_completion_tokens`. */
   maxTokensField: z.enum(['max_tokens', 'max_completion_tokens']).default('max_tokens'),
-}).superRefine((settings, context) => {
+  /** Send the run's id as `prompt_cache_key`, which OpenAI routes by. Strict gateways refuse fields they do not know. */
+  promptCacheKey: z.boolean().default(false),
+})
+
+/** Options of engines of one's own: the address, without what only clouds need. */
+export const EngineFields = OpenAiFields.omit({ maxTokensField: true, promptCacheKey: true })
+
+/** The rules between options, for {@link EngineFields} with an engine's own options added. */
+export function checkHeaders(
+  settings: { headers: Record<string, string>; apiKeyEnv?: string | undefined },
+  context: z.core.$RefinementCtx,
+): void {
   const authorization = Object.keys(settings.headers).some((name) => name.toLowerCase() === 'authorization')
   if (authorization && settings.apiKeyEnv !== undefined) {
     context.addIssue({
@@ -59,7 +69,10 @@ export const OpenAiSettings = BackendSettings.extend({
       message: 'is also written for apiKeyEnv: give one of the two',
     })
   }
-})
+}
+
+/** Options of an OpenAI-compatible backend, as the driver sees them. */
+export const OpenAiSettings = OpenAiFields.superRefine(checkHeaders)
 /** Options of an OpenAI-compatible backend, complete. */
 export type OpenAiSettings = z.infer<typeof OpenAiSettings>
 /** Options of an OpenAI-compatible backend as a user writes them. */

@@ -21,6 +21,12 @@ export interface Capabilities {
   cachedTokens: 'always' | 'when-nonzero' | 'never' | 'unknown'
   /** Concurrent requests with a common prefix share its KV cache. */
   sharedPrefix: boolean
+  /** The engine's own version, when it tells. */
+  version?: string
+  /** In which order the engine itself takes priorities on its wire; the driver translates. Absent: not known. */
+  priority?: 'low-first' | 'high-first' | 'none'
+  /** What it cannot do, or could do with another flag, in words for people. */
+  notes?: string[]
   /** KV control, by action. */
   kv: {
     flushAll: Support
