@@ -70,4 +70,16 @@ export const limits = {
   ledgerIdleMsMax: 3_600_000,
   /** Entries of the ledger, over all backends. */
   ledgerEntriesMax: 500_000,
+  /** Milliseconds to start or reach an MCP server and list its tools. Package runners download it first. */
+  mcpConnectTimeoutMsDefault: 30_000,
+  /** Tools that one MCP server may list; a server that lists more is taken for broken. */
+  mcpToolsMax: 1_000,
+  /** Characters of one MCP tool's input schema as JSON: engines put it into every prompt. */
+  mcpSchemaCharsMax: 64 * 1024,
+  /** Characters of one MCP tool's description; the rest is cut and said to be cut. */
+  mcpDescriptionCharsMax: 4_096,
+  /** Bytes of one message of an MCP server, base64 images included. */
+  mcpMessageBytesMax: 16 * 1024 * 1024,
+  /** Calls of one MCP tool that run at once, over all runs, unless options say otherwise. */
+  mcpCallsPerToolDefault: 32,
 } as const

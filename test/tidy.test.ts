@@ -19,6 +19,7 @@ const floors: [prefix: string, floor: number][] = [
   ['src/engines/', 2],
   ['src/simulator/', 2.5],
   ['src/workers/', 2],
+  ['src/mcp/', 2],
   ['machines/', 3],
   ['actors/', 4],
   ['src/runtime', 5],
