@@ -46,7 +46,8 @@ export class MapperState implements ActorState<MapperMessage> {
       const decision = await decide(this.#input, message, stage)
       const backend = accept(decision, stage, this.#input.backends())
       const model = decision.model ?? stage.requirements.model ?? backend.model
-      this.#input.post(message.replyTo, { type: 'stage.mapped', backend: backend.name, model, reason: decision.reason })
+      const reason = typeof decision.reason === 'string' ? decision.reason : 'the mapper gave no reason'
+      this.#input.post(message.replyTo, { type: 'stage.mapped', backend: backend.name, model, reason })
     } catch (error) {
       this.refuse(error, message)
     }
@@ -78,9 +79,16 @@ function accept(decision: MappingDecision, stage: StageDefinition, backends: rea
   const backend = backends.find((view) => view.name === name)
   if (backend === undefined) {
     const known = backends.map((view) => view.name).join(', ')
-    const message = `the mapper chose ${JSON.stringify(name)}; there are: ${known}`
+    const chosen = typeof name === 'string' ? JSON.stringify(name) : messageOf(name)
+    const message = `the mapper chose ${chosen}; there are: ${known}`
     throw new MappingError('ORLA_MAPPING_FAILED', `stage "${stage.name}" cannot be mapped`, [
       { path, code: 'unknown_backend', message },
+    ])
+  }
+  if (decision.model !== undefined && typeof decision.model !== 'string') {
+    const message = `the mapper chose the model ${messageOf(decision.model)}, which is no name`
+    throw new MappingError('ORLA_MAPPING_FAILED', `stage "${stage.name}" cannot be mapped`, [
+      { path, code: 'invalid_model', message },
     ])
   }
   const requirements =

@@ -24,7 +24,7 @@ import {
 } from '../src/errors.ts'
 import type { ChatCall, ChatContext } from '../src/engines/driver.ts'
 import { limits } from '../src/limits.ts'
-import { contextHash } from '../src/prompts/chain.ts'
+import { commonPrefix, contextHash, type ContextChain } from '../src/prompts/chain.ts'
 import type { PromptMeasure } from '../src/prompts/conversation.ts'
 import type { ChatRequest, ChatResult, DeltaChannel } from '../src/schema/chat.ts'
 import { parseJson } from '../src/schema/json.ts'
@@ -77,6 +77,8 @@ export class StageActor {
   /** Tokens of the answer, for stages with a script. */
   #scriptedTokens: number | undefined
   #turn: Turn | undefined
+  /** Its own last prompt that an engine computed. Meanwhile the run may have sent others there. */
+  #chain: ContextChain | undefined
   #call: ChatCall | undefined
   #retryTimer: Timer | undefined
   #stageTimer: Timer | undefined
@@ -108,7 +110,7 @@ export class StageActor {
     this.#guarded(() => {
       const { definition } = this
       const context = this.#host.contextOf(definition)
-      if (definition.when !== undefined && !this.#userCode(() => definition.when!(context), 'the condition `when`')) {
+      if (definition.when !== undefined && !this.#userValue(() => definition.when!(context), 'the condition `when`')) {
         const reason = 'its condition `when` was not met'
         this.#move('skip', (from, to) =>
           this.#host.emit({ type: 'stage.skipped', stage: definition.name, from, to, reason }),
@@ -291,7 +293,10 @@ export class StageActor {
     turn.requestId = `${this.#host.runId}/${definition.name}/${turn.number}.${turn.attempt}`
     turn.queuedAtMs = clock.nowMs()
     const promptTokens = correction.correct(this.#backend, this.#model, turn.measure.tokens)
-    const knownTokens = this.#host.sharedTokens(this.#backend, this.#model, chain)
+    const knownTokens = Math.max(
+      this.#host.sharedTokens(this.#backend, this.#model, chain),
+      this.#chain === undefined ? 0 : commonPrefix(this.#chain, chain).tokens,
+    )
     const addedTokens = Math.max(0, promptTokens - correction.correct(this.#backend, this.#model, knownTokens))
     this.#move('enqueued', (from, to) =>
       this.#host.emit({
@@ -350,6 +355,7 @@ export class StageActor {
         queueWaitMs,
       }),
     )
+    this.#chain = turn.measure.chain
     this.#host.remember(this.#backend, this.#model, turn.measure.chain)
     const epoch = this.#epoch
     const sink = { delta: (channel: DeltaChannel, text: string) => this.#onDelta(turn, epoch, channel, text) }
@@ -414,8 +420,8 @@ export class StageActor {
       completionTokens: usage.completionTokens ?? null,
       finishReason,
     })
-    if (finishReason === 'length') this.report.truncated = true
-    const said = answerMessage(result)
+    this.report.truncated = finishReason === 'length'
+    const said = answerMessage(result, this.#phase)
     this.#release(turn, 'ok', `the engine finished: ${result.finishDetail ?? finishReason}`, { usage, finishReason })
     const { script } = this.definition
     if (script !== undefined) {
@@ -491,8 +497,9 @@ export class StageActor {
       return this.#fail(error)
     }
     const ceilingMs = Math.min(this.definition.backoffMs * 2 ** (turn.attempt - 1), limits.retryBackoffMsMax)
-    const askedMs = Math.min(Number(error.details?.['retryAfterMs'] ?? 0), limits.retryBackoffMsMax)
-    const delayMs = roundMs(Math.max(this.#services.random() * ceilingMs, askedMs))
+    // Details come from drivers, which may be anybody's.
+    const askedMs = Number(error.details?.['retryAfterMs'] ?? 0) || 0
+    const delayMs = roundMs(Math.max(this.#services.random() * ceilingMs, Math.min(askedMs, limits.retryBackoffMsMax)))
     turn.attempt++
     turn.ttftMs = null
     this.#move('retry', (from, to) =>
@@ -724,7 +731,7 @@ export class StageActor {
 
   #hint(hint: Hint, context: StageContext): number {
     if (typeof hint === 'number') return hint
-    const value = this.#userCode(() => hint(context), 'the priority')
+    const value = this.#userValue(() => hint(context), 'the priority')
     if (Number.isFinite(value)) return value
     throw new StageError(
       'ORLA_STAGE_BUILDER',
@@ -745,6 +752,17 @@ export class StageActor {
         },
       )
     }
+  }
+
+  /** Like {@link #userCode}, for what must be there at once. */
+  #userValue<T>(call: () => T, what: string): T {
+    const value = this.#userCode(call, what)
+    if (!(value instanceof Promise)) return value
+    value.catch(() => {})
+    throw new StageError(
+      'ORLA_STAGE_BUILDER',
+      `stage "${this.definition.name}": ${what} returned a promise; it must be synchronous`,
+    )
   }
 
   #armStageTimer(stageTimeoutMs: number): void {
@@ -822,11 +840,13 @@ function checkPrompt(built: unknown, stage: string): readonly Message[] {
   }
   if (!Array.isArray(built)) return complain(built === null ? 'null' : typeof built)
   if (built.length === 0) return complain('no messages')
-  built.forEach((message: Partial<Message> | null, i) => {
+  // By index: forEach passes over holes.
+  for (let i = 0; i < built.length; i++) {
+    const message = built[i] as Partial<Message> | null | undefined
     if (typeof message !== 'object' || message === null) return complain(`something that is no message at [${i}]`)
     if (!roles.has(message.role as string))
       return complain(`a message with role ${JSON.stringify(message.role)} at [${i}]`)
     if (typeof message.content !== 'string') return complain(`a message without text at [${i}]`)
-  })
+  }
   return built as readonly Message[]
 }

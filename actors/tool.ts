@@ -112,7 +112,7 @@ export class ToolState implements ActorState<ToolMessage> {
       type: 'stage.toolResult',
       callId: call.message.callId,
       ok,
-      content,
+      content: bounded(content),
       durationMs: roundMs(this.#input.clock.nowMs() - call.startedAtMs),
     })
     this.#startNext()
@@ -138,7 +138,11 @@ function keyOf(replyTo: StageAddress, callId: string): string {
 
 function toText(result: unknown): string {
   // JSON.stringify(undefined) is undefined: a tool that returns nothing has done its work.
-  const text = typeof result === 'string' ? result : (JSON.stringify(result) ?? 'done')
+  return typeof result === 'string' ? result : (JSON.stringify(result) ?? 'done')
+}
+
+/** Results and errors alike: what a tool throws may be as long as what it returns. */
+function bounded(text: string): string {
   if (text.length <= limits.toolResultCharsMax) return text
   return `${text.slice(0, limits.toolResultCharsMax)}\n[cut: the result has ${text.length} characters]`
 }

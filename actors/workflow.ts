@@ -13,7 +13,7 @@
 import { createActor, type ActorRefFrom, type AnyActorRef } from 'xstate'
 import { workflowMachine, type RunEffects } from '../machines/workflow.ts'
 import { roundMs, type Timer } from '../src/clock.ts'
-import { CancelledError, toOrlaError, type OrlaError } from '../src/errors.ts'
+import { CancelledError, StageError, toOrlaError, type OrlaError } from '../src/errors.ts'
 import { Feed } from '../src/feed.ts'
 import type { Logger } from '../src/log.ts'
 import { commonPrefix, type ContextChain } from '../src/prompts/chain.ts'
@@ -226,6 +226,11 @@ export class WorkflowActor implements RunEffects, StageHost {
         const results = resultsByName(stages, allIndexes(stages), (index) => this.#results[index])
         const { runId } = this
         result = this.#definition.result({ input: this.#input, results, runId, stages: this.#stageReports() })
+        if (result instanceof Promise) {
+          result.catch(() => {})
+          const message = "the workflow's output function returned a promise; it must be synchronous"
+          throw new StageError('ORLA_STAGE_BUILDER', message)
+        }
       } catch (error) {
         ended = 'failed'
         // An error of ours says more than that something threw.

@@ -38,10 +38,15 @@ export function firstPhase(stage: StageDefinition): Phase {
   return stage.tools.size > 0 ? 'work' : 'answer'
 }
 
-/** The model's answer as a message of the conversation. */
-export function answerMessage(result: ChatResult): AssistantMessage {
+/**
+ * The model's answer as a message of the conversation.
+ *
+ * Calls that no tool answers are left out: engines refuse a conversation that holds one. In the answer phase none is
+ * made, also for an engine that asks for tools against its orders.
+ */
+export function answerMessage(result: ChatResult, phase: Phase): AssistantMessage {
   if (result.span !== undefined) return { role: 'assistant', content: result.content, span: result.span }
-  return result.toolCalls.length === 0
+  return result.toolCalls.length === 0 || phase === 'answer'
     ? assistant(result.content)
     : { role: 'assistant', content: result.content, toolCalls: result.toolCalls }
 }
@@ -104,7 +109,7 @@ function afterMismatch(
   result: ChatResult,
   issues: readonly Issue[],
 ): TurnDecision {
-  const said = answerMessage(result)
+  const said = answerMessage(result, state.phase)
   if (state.phase === 'work') {
     const ask = user('Now give your final answer, and nothing else, as JSON that matches the required schema.')
     return {

@@ -7,11 +7,11 @@ import { virtualClock, type VirtualClock } from '../../src/clock.ts'
 interface Health {
   clock: VirtualClock
   actor: ActorRefFrom<typeof backendMachine>
-  state(): string
-  send(
+  state: () => string
+  send: (
     type: 'request.succeeded' | 'request.failed' | 'probe.inconclusive' | 'backend.drain' | 'backend.resume',
     times?: number,
-  ): void
+  ) => void
 }
 
 function health(): Health {

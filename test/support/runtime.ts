@@ -7,7 +7,8 @@ import type { BackendDefinition } from '../../src/engines/backend-definition.ts'
 import { OrlaError } from '../../src/errors.ts'
 import type { Logger } from '../../src/log.ts'
 import { utf8BytesEstimator } from '../../src/prompts/estimator.ts'
-import { createRuntime, type Runtime, type RuntimeOptions } from '../../src/runtime.ts'
+import { createRuntime } from '../../src/runtime.ts'
+import type { Runtime, RuntimeOptions } from '../../src/runtime-api.ts'
 import type { RunEvent, Transition } from '../../src/schema/transition.ts'
 
 /** A runtime on a virtual clock, and what was heard of it. */
