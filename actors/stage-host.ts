@@ -11,6 +11,7 @@ import type { Message } from '../src/schema/message.ts'
 import type { Transition } from '../src/schema/transition.ts'
 import type { StageContext, StageDefinition } from '../src/workflow/definition.ts'
 import type { Settlement } from '../src/workflow/progress.ts'
+import type { RunRecorder } from '../src/workflow/recorder.ts'
 import type { Post } from './messages.ts'
 import type { StageActor } from './stage.ts'
 
@@ -30,6 +31,8 @@ export interface StageServices {
   /** Messages of a prompt template: at once when small, from the pool when large. */
   render(prompt: CompiledPrompt, context: StageContext): readonly Message[] | Promise<readonly Message[]>
   correction: TokenCorrection
+  /** Hears of every turn that got its answer. */
+  recorder: RunRecorder | undefined
   /** Model that a backend serves by default. */
   modelOf(backend: string): string
   /** Starts an inference at a backend, under its deadlines and the stage's. */

@@ -422,6 +422,7 @@ export class StageActor {
     })
     this.report.truncated = finishReason === 'length'
     const said = answerMessage(result, this.#phase)
+    this.#record(turn, result, said)
     this.#release(turn, 'ok', `the engine finished: ${result.finishDetail ?? finishReason}`, { usage, finishReason })
     const { script } = this.definition
     if (script !== undefined) {
@@ -436,6 +437,24 @@ export class StageActor {
     if (!(decision instanceof Promise)) return this.#carryOut(decision, said)
     const epoch = this.#epoch
     void decision.then((settled) => this.#if(epoch, () => this.#carryOut(settled, said)))
+  }
+
+  #record(turn: Turn, result: ChatResult, answer: Message): void {
+    const { runId, tenant, priority, startedAtMs } = this.#host
+    this.#services.recorder?.turn({
+      runId,
+      tenant,
+      priority,
+      runStartedAtMs: startedAtMs,
+      stage: this.definition.name,
+      stageStartedAtMs: startedAtMs + this.report.startedAtMs!,
+      readyAtMs: turn.readyAtMs,
+      endedAtMs: this.#services.clock.nowMs(),
+      messages: this.#conversation,
+      chain: turn.measure.chain,
+      result,
+      answer,
+    })
   }
 
   #carryOut(decision: TurnDecision, said: Message): void {

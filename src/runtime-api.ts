@@ -17,6 +17,7 @@ import { schedulingPolicyNames, type SchedulingPolicyName } from './scheduling/r
 import type { SubQueueLoad } from './scheduling/sub-queues.ts'
 import type { RunEvent } from './schema/transition.ts'
 import type { Workflow } from './workflow/builder.ts'
+import type { RunRecorder } from './workflow/recorder.ts'
 import type { RunOutcome } from './workflow/report.ts'
 
 /** A scheduling policy as options give it: the name of a stock one, a policy, or a function that makes one. */
@@ -47,6 +48,8 @@ export interface RuntimeOptions {
   prompts?: { threads?: number; thresholdChars?: number }
   /** Milliseconds that probing the backends may take at the start, default 2,000. 0 skips it. */
   probeTimeoutMs?: number
+  /** Hears every turn and every run's end, for recordings (`recordTo` of `orla/testing`). */
+  recorder?: RunRecorder
   /** Copies every message between actors with structuredClone, as other threads would get it. For tests. */
   cloneMessages?: boolean
 }

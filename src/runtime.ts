@@ -206,6 +206,7 @@ class OrlaRuntime implements Runtime {
       log,
       feed: this.#feed,
       correction: createTokenCorrection(),
+      recorder: options.recorder,
       measure: (messages, tools) => this.#prompts.measure(messages, { tools }),
       render: (prompt, context) => {
         const built = this.#prompts.render(prompt, context)
@@ -419,6 +420,7 @@ class OrlaRuntime implements Runtime {
     const run = this.#runs.get(outcome.runId)
     if (run === undefined) return
     this.#runs.delete(outcome.runId)
+    this.#services.recorder?.ended(outcome, this.#definitions.get(definitionId)!.definition)
     this.#letGo(definitionId)
     run.ended(outcome)
   }

@@ -55,6 +55,14 @@ export class RunPlayer {
     return this.#truncated
   }
 
+  /** True if a step has a first turn, and it fits. */
+  begins(step: number): boolean {
+    const turn = this.run.steps[step]?.turns[0]
+    if (turn === undefined || this.#limits.turnsMax < 1) return false
+    const { promptTokens, outputTokens } = new StepContext(this.#limits.contextScale).next(turn)
+    return this.#fits(promptTokens + outputTokens)
+  }
+
   /**
    * The next turn of a step, or undefined if the step is over.
    *
@@ -62,16 +70,19 @@ export class RunPlayer {
    * @param number - number of the turn, from 1
    */
   turn(step: number, number: number): PlayedTurn | undefined {
-    const { turnsMax, contextTokens, waitMsMax } = this.#limits
+    const { turnsMax, waitMsMax } = this.#limits
     const turn = number > turnsMax ? undefined : (this.run.steps[step] as WorkloadStep).turns[number - 1]
     if (turn === undefined) return this.#over(step)
     const context = (this.#contexts[step] ??= new StepContext(this.#limits.contextScale))
     const { promptTokens, outputTokens, messages } = context.next(turn)
-    if (promptTokens + outputTokens > contextTokens) {
-      this.#truncated = true
-      return this.#over(step)
-    }
+    if (!this.#fits(promptTokens + outputTokens)) return this.#over(step)
     return { messages, outputTokens, waitMs: Math.min(turn.waitMs, waitMsMax), waitFor: turn.waitFor }
+  }
+
+  #fits(tokens: number): boolean {
+    const fits = tokens <= this.#limits.contextTokens
+    if (!fits) this.#truncated = true
+    return fits
   }
 
   #over(step: number): undefined {

@@ -1,0 +1,36 @@
+// The entry for tests, benchmarks and replays: virtual time, simulated engines, workloads.
+
+// Time
+export { virtualClock } from './clock.ts'
+export type { VirtualClock } from './clock.ts'
+
+// Simulated engines
+export { enginePreset } from './simulator/presets/engines.ts'
+export type { EngineName, EnginePresetOptions } from './simulator/presets/engines.ts'
+export type { GpuName } from './simulator/presets/gpus.ts'
+export type { ModelName } from './simulator/presets/models.ts'
+export type { EngineProfile } from './simulator/step-model/profile.ts'
+export { gpu, stepEngineModel } from './simulator/step-model/gpu.ts'
+export type { GpuOptions, StepEngineModel, StepGpu } from './simulator/step-model/gpu.ts'
+export { simpleEngineModel } from './simulator/simple-model.ts'
+export type { EngineListener, EngineModel, EngineRequest, EngineStats } from './simulator/engine-model.ts'
+export { defaultResponder } from './simulator/default-responder.ts'
+export { scriptedResponder } from './simulator/scripted-responder.ts'
+export type { Reply, Responder } from './simulator/responder.ts'
+export { serveSimulated } from './testbed/serve.ts'
+export type { ServedEngine, ServeSimulatedOptions } from './testbed/serve.ts'
+export { engineNames, gpuNames, modelNameOf, modelNames } from './testbed/engine-names.ts'
+
+// Workloads
+export { workloadPreset, workloadPresetNames } from './simulator/workloads/presets.ts'
+export type { WorkloadPresetName, WorkloadPresetOptions } from './simulator/workloads/presets.ts'
+export { loadWorkload } from './simulator/workloads/load.ts'
+export type { LoadOptions } from './simulator/workloads/load.ts'
+export type { Workload, WorkloadRun, WorkloadStep, WorkloadTurn } from './simulator/workloads/workload.ts'
+export { replay } from './testbed/replay.ts'
+export type { ReplayOptions } from './testbed/replay.ts'
+export type { Percentiles, ReplaySummary } from './testbed/summary.ts'
+export { recordLines, recordTo } from './testbed/record.ts'
+export type { FileRecorder, RecordOptions } from './testbed/record.ts'
+export { schedulingPolicyNames } from './scheduling/registry.ts'
+export type { SchedulingPolicyName } from './scheduling/registry.ts'
