@@ -126,7 +126,10 @@ class OpenLink implements Link {
     const { signal, connectTimeoutMs, log } = this.#input
     this.#client.onclose = () => this.#end()
     this.#client.onerror = (error) => {
-      log.debug({ error: redact(error.message, secretsOf(this.#input.server)) }, 'MCP transport')
+      log.debug(
+        { error: redact(error.message.slice(0, lastWordsCharsMax), secretsOf(this.#input.server)) },
+        'MCP transport',
+      )
       // All that the SDK says when it stops trying to resume a stream: requests that wait on it would wait for ever.
       if (error.message.startsWith('Maximum reconnection attempts')) void this.#checkAlive()
     }
