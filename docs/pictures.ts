@@ -7,7 +7,7 @@ import { terminalSvg } from './terminal-svg.ts'
 const columns = 100
 
 /** Names of the state machines that are drawn. */
-export const machineNames = ['workflow', 'stage', 'backend'] as const
+const machineNames = ['workflow', 'stage', 'backend'] as const
 
 /** Pictures by file name. */
 export async function pictures(): Promise<Map<string, string>> {

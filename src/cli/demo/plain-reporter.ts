@@ -10,7 +10,7 @@ import { epilogueLines } from './epilogue.ts'
 import type { Beginning, Reporter } from './reporter.ts'
 
 /** Columns of what is written where nobody says how many there are. */
-export const widthDefault = 100
+const widthDefault = 100
 
 /** Writes lines as things happen, and the summary at the end. */
 export function plainReporter(write: (text: string) => void, look: Look, width = widthDefault): Reporter {

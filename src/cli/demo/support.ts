@@ -26,7 +26,7 @@ export interface Example {
   /** Module that says what the simulated models answer. */
   responder: URL
   /** What a run did outside, and claims of it that nothing bears out. */
-  look(outcome: RunOutcome): Pick<Ended, 'effects' | 'issues'>
+  look: (outcome: RunOutcome) => Pick<Ended, 'effects' | 'issues'>
 }
 
 /** The customer support example, with an empty outbox. */

@@ -16,6 +16,8 @@ interface StateLike {
   initial?: { target?: readonly { path: readonly string[] }[] | undefined } | undefined
   after: readonly { delay: unknown; eventType: string }[]
   transitions: ReadonlyMap<string, readonly TransitionLike[]>
+  /** Transitions without event; absent without any. */
+  always?: readonly TransitionLike[] | undefined
 }
 
 interface TransitionLike {
@@ -59,7 +61,7 @@ function idOf({ path }: { path: readonly string[] }): string {
 
 function edgesOf(state: StateLike, from: string): DiagramEdge[] {
   const delays = new Map(state.after.map(({ eventType, delay }) => [eventType, String(delay)]))
-  return [...state.transitions.values()].flat().flatMap((transition) => {
+  return [...[...state.transitions.values()].flat(), ...(state.always ?? [])].flatMap((transition) => {
     const delay = delays.get(transition.eventType)
     const event = delay === undefined ? eventName(transition.eventType) : `after ${delay}`
     const guard = guardName(transition.guard)

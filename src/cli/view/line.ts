@@ -74,12 +74,14 @@ export function wrap(text: string, width: number, linesMax = Number.POSITIVE_INF
         return lines
       }
       let head = takeColumns(rest.slice(0, columns * 16), columns)
-      if (head === '' && rest !== '') head = rest.slice(0, [...graphemes.segment(rest)][0]!.segment.length)
-      if (head.length < rest.length && rest[head.length] !== ' ') {
+      const tooWide = head === '' && rest !== ''
+      if (tooWide) head = graphemes.segment(rest).containing(0)!.segment
+      else if (head.length < rest.length && rest[head.length] !== ' ') {
         const space = head.lastIndexOf(' ')
         if (space > 0) head = head.slice(0, space)
       }
-      lines.push(head.trimEnd())
+      // A character wider than the line is shown by one that is not.
+      lines.push(tooWide ? '?' : head.trimEnd())
       rest = rest.slice(head.length).trimStart()
     } while (rest !== '')
   }

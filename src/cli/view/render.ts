@@ -70,7 +70,7 @@ function ticketLines(ticket: string, width: number): Line[] {
 }
 
 /** The figures of all stages. */
-export function stageTable(stages: readonly StageView[], nowMs: number, width: number): Line[] {
+function stageTable(stages: readonly StageView[], nowMs: number, width: number): Line[] {
   const shown = stages.slice(0, tableRowsMax)
   const numbers = (title: string, dropRank: number, valueOf: (stage: StageView) => string): Column => ({
     title,
@@ -141,7 +141,7 @@ function backendLines(backends: readonly BackendView[], width: number): Line[] {
 }
 
 /** One entry of the log as a line. */
-export function logLine({ atMs, stage, text, role }: LogEntry, stageWidth: number, width: number): Line {
+function logLine({ atMs, stage, text, role }: LogEntry, stageWidth: number, width: number): Line {
   return fit(
     [span(`${moment(atMs).padStart(7)}  `, 'quiet'), span(`${pad(stage ?? 'run', stageWidth)}  `), span(text, role)],
     width,

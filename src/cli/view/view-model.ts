@@ -129,7 +129,14 @@ export function initialView(plan: RunPlan): ViewState {
       startedAtMs: null,
       endedAtMs: null,
     })),
-    backends: plan.backends.map((backend) => ({ ...backend, waiting: [], inFlight: [] })),
+    backends: plan.backends.map(({ name, engine, model, windowRequests }) => ({
+      name,
+      engine: oneLine(engine),
+      model: oneLine(model),
+      windowRequests,
+      waiting: [],
+      inFlight: [],
+    })),
     log: [],
   }
 }
