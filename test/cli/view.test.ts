@@ -326,6 +326,11 @@ describe('screen', () => {
     )
   })
 
+  test('keeps to eight rows where a terminal has no more', () => {
+    const speaking = events.slice(0, 8).reduce(reduce, initialView({ ...plan, ticket: 'word '.repeat(99) }))
+    expect(screen(speaking, 40, 8)).toHaveLength(8)
+  })
+
   test('counts the stages that it has no room for', () => {
     const stages = Array.from({ length: 100 }, (_, index) => ({
       name: `s${index}`,
