@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { demoOptions, type DemoFlags } from './demo/options.ts'
 import { exitCodes, explain, type ExitCode } from './exit-code.ts'
+import { addTestbedCommands } from './testbed/commands.ts'
 import { sanitize } from './view/sanitize.ts'
 
 /** The package's own description, at the root of the source tree and of the built one. */
@@ -89,6 +90,8 @@ export async function main(argv: readonly string[]): Promise<ExitCode> {
       const { visualize } = await import('./visualize.ts')
       await visualize(flags)
     })
+
+  addTestbedCommands(program, (code) => (exitCode = code))
 
   try {
     await program.parseAsync(argv, { from: 'user' })
