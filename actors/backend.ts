@@ -64,6 +64,8 @@ export class BackendState implements ActorState<BackendMessage> {
   /** Request that probes a half-open backend. */
   #probe: string | undefined
   #openedAtMs = 0
+  /** Health that was acted upon last: the machine also tells of events that change nothing. */
+  #healthSeen: BackendHealth = 'healthy'
 
   constructor(input: BackendInput) {
     this.#input = input
@@ -206,7 +208,10 @@ export class BackendState implements ActorState<BackendMessage> {
   }
 
   #onHealth(health: BackendHealth): void {
+    const isNew = health !== this.#healthSeen
+    this.#healthSeen = health
     if (health === 'open') {
+      if (!isNew) return
       this.#openedAtMs = this.#input.clock.nowMs()
       this.#rejectAll()
     } else if (health === 'halfOpen' || health === 'healthy') {

@@ -111,7 +111,8 @@ function factsOf(error: OrlaError, causes: number): ErrorFacts {
 /** `value` as plain data: what is none becomes text. */
 function plain(value: unknown, depth: number): unknown {
   if (typeof value !== 'object' || value === null) {
-    return typeof value === 'bigint' || typeof value === 'symbol' || typeof value === 'function' ? String(value) : value
+    const isPlain = value === null || typeof value === 'string' || typeof value === 'boolean' || value === undefined
+    return isPlain || Number.isFinite(value) ? value : messageOf(value)
   }
   if (depth === 0) return '[deeper]'
   try {

@@ -1,6 +1,6 @@
 // A backend whose answers a test decides: deltas, results, errors, silence. It records what was sent, cancelled, closed.
 
-import type { Clock } from '../../src/clock.ts'
+import type { Clock, Timer } from '../../src/clock.ts'
 import type { BackendDefinition } from '../../src/engines/backend-definition.ts'
 import type { ChatContext, ChatSink, ProbeResult } from '../../src/engines/driver.ts'
 import type { OrlaError } from '../../src/errors.ts'
@@ -25,6 +25,7 @@ export class ScriptedCall {
   settled = false
   readonly #sink: ChatSink
   readonly #clock: Clock
+  #timer: Timer | undefined
   readonly #resolve: (result: ChatResult) => void
   readonly #reject: (error: OrlaError) => void
 
@@ -75,6 +76,7 @@ export class ScriptedCall {
     if (this.settled) return
     this.settled = true
     this.cancelled = reason
+    this.#clock.clearTimer(this.#timer)
     this.#reject(reason)
   }
 
@@ -82,7 +84,7 @@ export class ScriptedCall {
     if (afterMs === undefined) {
       if (!this.settled) end()
     } else {
-      this.#clock.setTimer(afterMs, () => {
+      this.#timer = this.#clock.setTimer(afterMs, () => {
         if (!this.settled) end()
       })
     }
