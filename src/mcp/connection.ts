@@ -10,7 +10,7 @@
 //   C4. After `close` nothing is started, and nothing is left behind.
 
 import { z } from 'zod'
-import { CancelledError, messageOf, OrlaError, type ErrorOptions } from '../errors.ts'
+import { CancelledError, messageOf, OrlaError } from '../errors.ts'
 import { limits } from '../limits.ts'
 import { redact } from '../log.ts'
 import { answerLostCode } from './guarded-fetch.ts'
@@ -177,7 +177,7 @@ export class Connection {
       if (first && signal?.aborted === true) throw stopped(`MCP server "${this.#label}" was being reached`)
       throw this.#error(
         `could not be ${this.#server.transport === 'stdio' ? 'started' : 'reached'}: ${describeCause(error)}${hintFor(error)}`,
-        { cause: error, retryable: true },
+        { retryable: true },
       )
     }
   }
@@ -211,22 +211,22 @@ export class Connection {
 
   #explain(error: unknown, link: Link, when: string): OrlaError {
     if (this.#closing !== undefined) return this.#closedError()
-    if (error instanceof z.ZodError)
-      return this.#error(`answered in a form that is not MCP when ${when}`, { cause: error })
+    if (error instanceof z.core.$ZodError) return this.#error(`answered in a form that is not MCP when ${when}`, {})
     const code = codeOf(error)
     if (code === requestTimeoutCode && /timed out/.test(messageOf(error))) {
-      return this.#error(`did not answer in time when ${when}`, { cause: error, retryable: true })
+      return this.#error(`did not answer in time when ${when}`, { retryable: true })
     }
     const lost = code === answerLostCode || link.ended || isUnreachable(error)
-    if (!lost) return this.#error(`refused when ${when}: ${describeCause(error)}`, { cause: error })
+    if (!lost) return this.#error(`refused when ${when}: ${describeCause(error)}`, {})
     const words = link.lastWords === '' ? '' : `; it said: ${link.lastWords}`
     return this.#error(
       `was lost when ${when}: whether the call took effect is not known (${describeCause(error)}${words})`,
-      { cause: error, retryable: true },
+      { retryable: true },
     )
   }
 
-  #error(what: string, options: ErrorOptions): OrlaError {
+  /** Without a cause: the message has its words, and a cause would carry them past the redaction. */
+  #error(what: string, options: { retryable?: boolean }): OrlaError {
     const message = redact(`MCP server "${this.#label}" ${what}`, secretsOf(this.#server))
     return new OrlaError('ORLA_TOOL', message, options)
   }
@@ -258,7 +258,7 @@ function isUnreachable(error: unknown): boolean {
 /** The message with the innermost reason: fetch hides "connection refused" in its cause. */
 function describeCause(error: unknown): string {
   const inner = error instanceof Error && error.cause instanceof Error ? error.cause : undefined
-  const message = messageOf(error)
+  const message = messageOf(error).replace(/^(?:MCP error -?\d+: )+/, '')
   const innerCode = codeOf(inner)
   const innerMessage = inner?.message || (typeof innerCode === 'string' ? innerCode : '')
   const whole = innerMessage === '' || message.includes(innerMessage) ? message : `${message}: ${innerMessage}`

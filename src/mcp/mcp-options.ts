@@ -139,9 +139,10 @@ export function labelOf(server: ServerSettings): string {
   return server.transport === 'stdio' ? server.command : `${server.url.origin}${server.url.pathname}`
 }
 
-/** Values that must not appear in messages and logs. */
+/** Values that must not appear in messages and logs; of `Bearer <token>` the token alone, too. */
 export function secretsOf(server: ServerSettings): string[] {
-  return Object.values((server.transport === 'stdio' ? server.env : server.headers) ?? {})
+  const values = Object.values((server.transport === 'stdio' ? server.env : server.headers) ?? {})
+  return values.flatMap((value) => [value, value.split(' ').at(-1)!])
 }
 
 function urlProblem(url: URL | undefined): string | undefined {

@@ -51,7 +51,9 @@ export async function mcpTools(server: McpServer, options: McpToolsOptions = {})
     return connection.close()
   }
   try {
-    const catalog = catalogOf(connection.label, await connection.list(settings.signal), settings)
+    // Before the label is read: the server says its name while it is being reached.
+    const found = await connection.list(settings.signal)
+    const catalog = catalogOf(connection.label, found, settings)
     const tools = toToolSet(catalog, connection, settings)
     relist.start((listed) => {
       // A tool that is gone is no mistake of the options any more.
