@@ -1,6 +1,7 @@
 // The public entry: everything that programs may use, and nothing else.
 
 import { openAi } from './engines/openai.ts'
+import { simulatedHttp } from './engines/simulated-http.ts'
 import { createSimulated } from './simulator/simulated.ts'
 
 // Workflows
@@ -48,7 +49,7 @@ export type { BackendView, Mapper, MappingDecision, MappingRequest } from './map
 // Backends
 export { openAi }
 /** A simulated engine: no GPU, no key, no network. */
-export const simulated = createSimulated(openAi)
+export const simulated = createSimulated(simulatedHttp)
 export type { BackendDefinition } from './engines/backend-definition.ts'
 export type { Reply, ReplyCall, Responder, ResponderContext } from './simulator/responder.ts'
 export type { ChatRequest } from './schema/chat.ts'

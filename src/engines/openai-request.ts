@@ -62,7 +62,8 @@ function wireSchemaName(name: string): string {
   return name.replaceAll(/[^a-zA-Z0-9_-]/g, '_').slice(0, schemaNameLengthMax)
 }
 
-function wireMessage(message: Message): WireBody {
+/** One message as the wire has it. A span becomes filler text. */
+export function wireMessage(message: Message): WireBody {
   const content = message.span === undefined ? message.content : fillerText(message.span)
   if (message.role === 'tool') return { role: 'tool', content, tool_call_id: message.toolCallId }
   if (message.role !== 'assistant' || message.toolCalls === undefined || message.toolCalls.length === 0) {

@@ -36,8 +36,8 @@ async function isGzip(path: string): Promise<boolean> {
  * @throws the system's error if the file cannot be opened
  */
 export async function* readLines(path: string, problems: FileProblems): AsyncGenerator<Line> {
-  const raw = createReadStream(path)
   const gzip = await isGzip(path)
+  const raw = createReadStream(path)
   const source = gzip ? raw.pipe(createGunzip()) : raw
   if (source !== raw) raw.on('error', (error) => source.destroy(error))
   const decoder = new TextDecoder('utf-8', { fatal: true })
