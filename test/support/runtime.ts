@@ -105,6 +105,13 @@ export function auditTransitions(events: readonly RunEvent[]): void {
   }
 }
 
+/** Everything that an async iterable yields. */
+export async function collect<T>(source: AsyncIterable<T>): Promise<T[]> {
+  const items: T[] = []
+  for await (const item of source) items.push(item)
+  return items
+}
+
 /** The OrlaError that `promise` rejects with; throws if it does anything else. */
 export async function rejection(promise: Promise<unknown>): Promise<OrlaError> {
   try {

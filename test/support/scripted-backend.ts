@@ -22,23 +22,29 @@ export class ScriptedCall {
   readonly result: Promise<ChatResult>
   /** Why the runtime stopped it. */
   cancelled: OrlaError | undefined
-  settled = false
+  #settled = false
+  readonly #onSettled: () => void
   readonly #sink: ChatSink
   readonly #clock: Clock
   #timer: Timer | undefined
   readonly #resolve: (result: ChatResult) => void
   readonly #reject: (error: OrlaError) => void
 
-  constructor(request: ChatRequest, context: ChatContext, sink: ChatSink, clock: Clock) {
+  constructor(request: ChatRequest, context: ChatContext, sink: ChatSink, clock: Clock, onSettled: () => void) {
     const { promise, resolve, reject } = Promise.withResolvers<ChatResult>()
     this.request = request
     this.context = context
     this.atMs = clock.nowMs()
     this.result = promise
+    this.#onSettled = onSettled
     this.#sink = sink
     this.#clock = clock
     this.#resolve = resolve
     this.#reject = reject
+  }
+
+  get settled(): boolean {
+    return this.#settled
   }
 
   /** The stage that asked, taken from the request id. */
@@ -59,7 +65,7 @@ export class ScriptedCall {
   /** Ends the call with an answer, `afterMs` from now (default: at once). */
   answer(answer: Answer = 'ok', afterMs?: number): void {
     this.#later(afterMs, () => {
-      this.settled = true
+      this.#settle()
       this.#resolve(resultOf(answer))
     })
   }
@@ -67,17 +73,22 @@ export class ScriptedCall {
   /** Ends the call with an error, `afterMs` from now (default: at once). */
   fail(error: OrlaError, afterMs?: number): void {
     this.#later(afterMs, () => {
-      this.settled = true
+      this.#settle()
       this.#reject(error)
     })
   }
 
   cancel(reason: OrlaError): void {
     if (this.settled) return
-    this.settled = true
+    this.#settle()
     this.cancelled = reason
     this.#clock.clearTimer(this.#timer)
     this.#reject(reason)
+  }
+
+  #settle(): void {
+    this.#settled = true
+    this.#onSettled()
   }
 
   #later(afterMs: number | undefined, end: () => void): void {
@@ -160,11 +171,9 @@ export function scripted(
         capabilities,
         probe: () => Promise.resolve(probe ?? { state: 'ready' as const, capabilities }),
         chat(request: ChatRequest, context: ChatContext, sink: ChatSink) {
-          const call = new ScriptedCall(request, context, sink, clock)
+          const call = new ScriptedCall(request, context, sink, clock, () => void openNow--)
           calls.push(call)
           openMax = Math.max(openMax, ++openNow)
-          const end = (): void => void openNow--
-          call.result.then(end, end)
           backend.script(call, calls.length - 1)
           return call
         },
