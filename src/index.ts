@@ -1,7 +1,11 @@
 // The public entry: everything that programs may use, and nothing else.
 
+import { llamaServer } from './engines/llama-server.ts'
+import { ollama } from './engines/ollama.ts'
 import { openAi } from './engines/openai.ts'
+import { sglang } from './engines/sglang.ts'
 import { simulatedHttp } from './engines/simulated-http.ts'
+import { vllm } from './engines/vllm.ts'
 import { createSimulated } from './simulator/simulated.ts'
 
 // Workflows
@@ -47,9 +51,14 @@ export type { RequestView } from './scheduling/request-view.ts'
 export type { BackendView, Mapper, MappingDecision, MappingRequest } from './mapping/mapper.ts'
 
 // Backends
-export { openAi }
+export { llamaServer, ollama, openAi, sglang, vllm }
+export { dynamo } from './engines/dynamo.ts'
+export { detectEngine } from './engines/detect.ts'
+export type { DetectedEngine } from './engines/detect.ts'
+export type { FlushOptions, FlushResult, KvControl, KvOptions, KvUsage } from './engines/kv-control.ts'
+export type { Capabilities } from './schema/capabilities.ts'
 /** A simulated engine: no GPU, no key, no network. */
-export const simulated = createSimulated(simulatedHttp)
+export const simulated = createSimulated(simulatedHttp, { vllm, sglang, llamacpp: llamaServer, ollama })
 export type { BackendDefinition } from './engines/backend-definition.ts'
 export type { Reply, ReplyCall, Responder, ResponderContext } from './simulator/responder.ts'
 export type { ChatRequest } from './schema/chat.ts'

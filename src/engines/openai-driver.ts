@@ -69,7 +69,11 @@ export interface OpenAiDialect {
    */
   probe(access: EngineAccess, declared: Capabilities, timeoutMs: number): Promise<Capabilities>
   /** Counts the tokens of a prompt. */
-  countTokens?(access: EngineAccess, request: ChatRequest, signal: AbortSignal | undefined): Promise<number>
+  readonly countTokens?: (
+    access: EngineAccess,
+    request: ChatRequest,
+    signal: AbortSignal | undefined,
+  ) => Promise<number>
   /** Control of the KV cache, but for the prefill, which is the same everywhere. */
   kv?(access: EngineAccess): Omit<KvControl, 'prefill'>
 }
@@ -188,7 +192,7 @@ export function createOpenAiDriver(
     kv: { ...(dialect.kv?.(access) ?? noKvControl(dialect.engine)), prefill },
     ...(countTokens && {
       countTokens: (request: ChatRequest, options?: KvOptions) =>
-        countTokens.call(dialect, access, dialect.prepare?.(request) ?? request, options?.signal),
+        countTokens(access, dialect.prepare?.(request) ?? request, options?.signal),
     }),
     chat,
 

@@ -60,6 +60,8 @@ export interface ChatEngine {
   readonly model: string
   readonly contextLength: number
   readonly engine: EngineModel
+  /** Tokens of a prompt, tools included. */
+  promptTokens(request: ChatRequest): number
   /** Takes a request; returns how to abort it. */
   chat(request: ChatRequest, demand: ChatDemand, listener: ChatListener): () => void
 }
@@ -136,7 +138,8 @@ export function chatEngine(options: ChatEngineOptions): ChatEngine {
 
     return submit(answerOf(request, reply, room, text, random))
   }
-  return { model, contextLength, engine, chat }
+  const promptTokens = ({ messages, tools }: ChatRequest): number => spanTokens(spans.prompt(messages, tools))
+  return { model, contextLength, engine, promptTokens, chat }
 }
 
 function resultOf(

@@ -21,7 +21,10 @@ export function hostEngines(port: MessagePort, clock: Clock): void {
 
   const start = async (id: number, plan: PortablePlan): Promise<void> => {
     try {
-      const server = await serveEngine(await buildEngine(plan, clock), { clock })
+      const server = await serveEngine(await buildEngine(plan, clock), {
+        clock,
+        ...(plan.flavour !== undefined && { flavour: plan.flavour }),
+      })
       servers.set(id, server)
       say({ type: 'started', id, url: server.url })
     } catch (error) {

@@ -4,6 +4,7 @@ import type { Clock } from '../clock.ts'
 import { chatEngine, type ChatEngine } from './chat-engine.ts'
 import { defaultResponder } from './default-responder.ts'
 import type { EngineModel } from './engine-model.ts'
+import type { FlavourOptions } from './flavours/flavour.ts'
 import { promptSpans } from './prompt-spans.ts'
 import { importExport, importResponder, type Responder } from './responder.ts'
 import { scaledClock } from './scaled-clock.ts'
@@ -42,6 +43,8 @@ export interface EnginePlan<Source = EngineSource | EngineFactory, Words = Respo
   engine: Source
   /** A function, or the URL of a module that exports `responder`; the default responder when undefined. */
   responder: Words | undefined
+  /** What its HTTP front is like; the plain OpenAI wire when absent. */
+  flavour?: FlavourOptions
 }
 
 /** A plan without functions: it can be sent to the engine thread. */

@@ -6,6 +6,7 @@ import { OptionsError, type Issue } from '../errors.ts'
 import { BackendSettings, type BackendOptions } from '../schema/backend.ts'
 import { parseOptions } from '../schema/options.ts'
 import type { EngineFactory, EnginePlan, EngineSource } from './engine-plan.ts'
+import { FlavourOptions, type FlavourName } from './flavours/flavour.ts'
 import { enginePreset, type EnginePresetOptions } from './presets/engines.ts'
 import type { Responder } from './responder.ts'
 import { simpleSpeeds, type SimpleSpeed } from './simple-model.ts'
@@ -38,6 +39,11 @@ export interface SimulatedOptions extends BackendOptions {
     | { profile: EngineProfile }
     | { module: URL; options?: unknown }
     | EngineFactory
+  /**
+   * Be like a real engine on the wire, and use its driver (`http` only): its fields, its errors, its flags. Default: the
+   * plain OpenAI wire.
+   */
+  flavour?: FlavourName | FlavourOptions
 }
 
 /** Tokens of prompt and answer together where neither options nor preset say: Qwen3's without extension. */
@@ -90,7 +96,7 @@ export interface ParsedOptions {
  * @throws {OptionsError} `ORLA_OPTIONS` with every problem, also for a function that `http` cannot take along
  */
 export function parseSimulatedOptions(options: SimulatedOptions): ParsedOptions {
-  const functionsFit = options.transport !== 'http'
+  const functionsFit = options.transport !== 'http' && options.flavour === undefined
   const schema = z
     .strictObject({
       ...BackendSettings.shape,
@@ -99,10 +105,15 @@ export function parseSimulatedOptions(options: SimulatedOptions): ParsedOptions 
       transport: z.enum(['http', 'in-process']).optional(),
       responder: typeof options.responder === 'function' ? func : file.optional(),
       engine: formOf(options.engine).optional(),
+      flavour: (typeof options.flavour === 'string' ? FlavourOptions.shape.engine : FlavourOptions).optional(),
     })
     .check((context) => {
       for (const { path, message } of presetIssues(options.engine)) {
         context.issues.push({ code: 'custom', path: ['engine', 'preset', path], input: options.engine, message })
+      }
+      if (options.flavour !== undefined && options.transport === 'in-process') {
+        const message = 'is how an engine speaks on the wire: leave transport "in-process" out'
+        context.issues.push({ code: 'custom', path: ['flavour'], input: options.flavour, message })
       }
       for (const key of ['responder', 'engine'] as const) {
         if (functionsFit || typeof options[key] !== 'function') continue
@@ -111,14 +122,15 @@ export function parseSimulatedOptions(options: SimulatedOptions): ParsedOptions 
       }
     })
   const parsed = parseOptions(schema, options, `options of simulated backend "${options.model}"`)
-  const { speed, transport, responder: _responder, engine: _engine, ...rest } = parsed
+  const { speed, transport, responder: _responder, engine: _engine, flavour: _flavour, ...rest } = parsed
   const { responder } = options
+  const flavour = typeof options.flavour === 'string' ? { engine: options.flavour } : options.flavour
   const source = sourceOf(options.engine)
   const known = 'kind' in source && source.kind === 'step' ? source.profile.contextTokens : contextLengthDefault
   const contextLength = rest.contextLength ?? known
   return {
     settings: { ...rest, contextLength },
-    transport,
+    transport: flavour === undefined ? transport : 'http',
     plan: (clock) => ({
       model: rest.model,
       contextLength,
@@ -126,6 +138,7 @@ export function parseSimulatedOptions(options: SimulatedOptions): ParsedOptions 
       seed: clock.seed,
       engine: source,
       responder: responder instanceof URL ? responder.href : responder,
+      ...(flavour !== undefined && { flavour }),
     }),
   }
 }

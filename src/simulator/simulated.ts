@@ -5,10 +5,11 @@ import type { Driver, DriverEnvironment } from '../engines/driver.ts'
 import type { BackendOptions } from '../schema/backend.ts'
 import { embeddedEngines } from './embedded.ts'
 import { buildEngine, concurrencyOf, isPortable, type EnginePlan, type PortablePlan } from './engine-plan.ts'
+import type { FlavourName } from './flavours/flavour.ts'
 import { inProcessDriver, simulatedCapabilities } from './in-process.ts'
 import { parseSimulatedOptions, type SimulatedOptions } from './simulated-options.ts'
 
-/** Makes a backend of an OpenAI server: what `openAi` of the engines does. */
+/** Makes a backend of an engine that listens: what `openAi`, `vllm` and their like do. */
 export type HttpBackend = (options: BackendOptions & { url: string }) => BackendDefinition
 
 /**
@@ -16,8 +17,12 @@ export type HttpBackend = (options: BackendOptions & { url: string }) => Backend
  *
  * @param httpBackend - speaks to the engine for the `http` transport; given from outside, because drivers for real
  *   engines and the simulator do not know each other
+ * @param flavours - speak to engines that are like others than the plain OpenAI wire
  */
-export function createSimulated(httpBackend: HttpBackend): (options: SimulatedOptions) => BackendDefinition {
+export function createSimulated(
+  httpBackend: HttpBackend,
+  flavours: Readonly<Partial<Record<FlavourName, HttpBackend>>> = {},
+): (options: SimulatedOptions) => BackendDefinition {
   return (options) => {
     const { settings, transport, plan } = parseSimulatedOptions(options)
     return {
@@ -26,7 +31,8 @@ export function createSimulated(httpBackend: HttpBackend): (options: SimulatedOp
       connect(environment) {
         const planned = plan(environment.clock)
         if (transport !== 'in-process' && isPortable(planned) && (transport === 'http' || !environment.clock.virtual)) {
-          return connectHttp(planned, environment, (url) => httpBackend({ ...settings, url }))
+          const make = flavours[planned.flavour?.engine ?? 'openai'] ?? httpBackend
+          return connectHttp(planned, environment, (url) => make({ ...settings, url }))
         }
         return connectInProcess(planned, environment)
       },
@@ -53,6 +59,12 @@ async function connectHttp(
     await engine.close()
     throw error
   }
+  const close = async (): Promise<void> => {
+    await driver.close()
+    await engine.close()
+  }
+  // Like another engine means: can what that one can, as far as its own driver finds out.
+  if (plan.flavour !== undefined) return { ...driver, close }
   const declared = simulatedCapabilities(plan.model, plan.contextLength, concurrencyOf(plan))
   // What the wire does not carry, the engine behind it cannot do.
   const capabilities = { ...declared, kv: driver.capabilities.kv }
@@ -63,9 +75,6 @@ async function connectHttp(
       return found.state === 'ready' ? { state: 'ready', capabilities } : found
     },
     chat: (request, context, sink) => driver.chat(request, context, sink),
-    async close() {
-      await driver.close()
-      await engine.close()
-    },
+    close,
   }
 }

@@ -7,18 +7,20 @@
 
 import type { ServerResponse } from 'node:http'
 import type { AnswerPart } from './answer.ts'
-import { chunks, type ResponseHead } from './wire-response.ts'
+import { openAiLook, wireForms, type ResponseHead, type WireForms } from './wire-response.ts'
 
 /** Writes one answer as server-sent events. */
 export class SseWriter {
   readonly #response: ServerResponse
   readonly #head: ResponseHead
+  readonly #forms: WireForms
   #full = false
   #begun = false
   #waiting: AnswerPart[] = []
-  #last: object[] | undefined
+  #last: { events: readonly object[]; done: boolean } | undefined
 
-  constructor(response: ServerResponse, head: ResponseHead) {
+  constructor(response: ServerResponse, head: ResponseHead, forms: WireForms = wireForms(openAiLook)) {
+    this.#forms = forms
     this.#response = response
     this.#head = head
     response.on('drain', () => {
@@ -36,9 +38,9 @@ export class SseWriter {
     this.#flush()
   }
 
-  /** The last events; after them the answer ends. */
-  end(events: readonly object[]): void {
-    this.#last = [...events]
+  /** The last events; after them the answer ends, with `[DONE]` unless `done` is false. */
+  end(events: readonly object[], done = true): void {
+    this.#last = { events: [...events], done }
     this.#flush()
   }
 
@@ -46,17 +48,19 @@ export class SseWriter {
     if (!this.#begun) {
       this.#begun = true
       this.#response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-cache' })
-      this.#send(chunks.role(this.#head))
+      this.#send(this.#forms.role(this.#head))
     }
     while (!this.#full) {
       const part = this.#waiting.shift()
       if (part === undefined) break
-      this.#send(chunks.part(this.#head, part))
+      const event = this.#forms.part(this.#head, part)
+      if (event !== undefined) this.#send(event)
     }
     if (this.#full || this.#last === undefined) return
-    const tail = this.#last.map((event) => `data: ${JSON.stringify(event)}\n\n`).join('')
+    const { events, done } = this.#last
     this.#last = undefined
-    this.#response.end(`${tail}data: [DONE]\n\n`)
+    const tail = events.map((event) => `data: ${JSON.stringify(event)}\n\n`).join('')
+    this.#response.end(done ? `${tail}data: [DONE]\n\n` : tail)
   }
 
   #send(event: object): void {
