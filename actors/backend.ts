@@ -3,24 +3,35 @@
 // Owns: the sub-queues of one backend, its window, its leases, and whether it admits anything (health machine).
 // Does not own: which stage comes here (mapper), bytes on the wire (the stage infers through the driver), KV cache
 // (memory manager).
-// In:  backend.request, backend.withdraw, backend.release, backend.reconfigure, backend.drain, backend.resume
-// Out: stage.granted, stage.rejected
+// In:  backend.request, backend.admitted, backend.withdraw, backend.release, backend.reconfigure, backend.drain,
+//      backend.resume
+// Out: stage.granted, stage.rejected; with a KV window memory.admit, memory.left, memory.forced
 // Invariants
 //   B1. Requests in flight never exceed the window at the instant of a grant.
 //   B2. A request leaves by exactly one of: granted then released, rejected, withdrawn.
 //   B3. A full queue, an open breaker and a draining backend answer with a typed rejection; nothing is dropped.
 //   B4. While the breaker is half-open, one request is in flight as its probe.
+//   B5. With a KV window, a request is held until the memory manager admits it, and at most `holdMsMax`, whatever the
+//       memory manager does. Held requests count against the queue's capacity and keep their place in line.
 
 import { createActor, type ActorRefFrom, type SnapshotFrom } from 'xstate'
 import { backendMachine, openDelayMs, type BreakerSettings } from '../machines/backend.ts'
-import type { Clock } from '../src/clock.ts'
+import type { Clock, Timer } from '../src/clock.ts'
 import { RejectedError, type ErrorFacts } from '../src/errors.ts'
 import type { Logger } from '../src/log.ts'
 import type { SchedulingPolicies, SchedulingPolicy } from '../src/scheduling/policy.ts'
 import { SubQueues, type SubQueueLoad } from '../src/scheduling/sub-queues.ts'
+import type { RequestView } from '../src/scheduling/request-view.ts'
 import { RequestWindow } from '../src/scheduling/window.ts'
 import { actorClock, stateLogic, type ActorState } from './logic.ts'
-import type { BackendMessage, BackendReconfigure, BackendRequest, Post, StageAddress } from './messages.ts'
+import type {
+  BackendMessage,
+  BackendReconfigure,
+  BackendRequest,
+  MemoryMessage,
+  Post,
+  StageAddress,
+} from './messages.ts'
 
 /** What a backend actor is made with. */
 export interface BackendInput {
@@ -29,6 +40,8 @@ export interface BackendInput {
   queueCapacity: number
   policies: SchedulingPolicies
   breaker: BreakerSettings
+  /** Longest that a request may be held for its KV window, ms; undefined without one. */
+  holdMsMax?: number | undefined
   /** Finds a policy by name, for reconfiguration. */
   policyOf(name: string): SchedulingPolicy
   clock: Clock
@@ -44,10 +57,18 @@ export interface BackendLoad {
   health: BackendHealth
   inFlight: number
   waiting: number
+  /** Requests held for the KV window, before the sub-queues. */
+  held: number
   windowRequests: number
   queueCapacity: number
   stagePolicy: string
   requestPolicy: string
+}
+
+/** A request that waits for a place in the KV window. */
+interface Held {
+  view: RequestView
+  replyTo: StageAddress
 }
 
 /** State of a backend actor. Changed in place: it is one owner's, and a copy for every message would be waste. */
@@ -59,6 +80,9 @@ export class BackendState implements ActorState<BackendMessage> {
   /** Where to answer, for requests that wait. */
   readonly #replyTo = new Map<string, StageAddress>()
   readonly #leases = new Set<string>()
+  /** The longest wait first: all have the same bound, so one timer serves. */
+  readonly #held = new Map<string, Held>()
+  #holdTimer: Timer | undefined
   #queueCapacity: number
   #arrivals = 0
   /** Request that probes a half-open backend. */
@@ -86,9 +110,11 @@ export class BackendState implements ActorState<BackendMessage> {
     switch (message.type) {
       case 'backend.request':
         return this.#enqueue(message)
+      case 'backend.admitted':
+        for (const requestId of message.requestIds) this.#admit(requestId)
+        return this.#grant()
       case 'backend.withdraw':
-        if (this.#queues.withdraw(message.requestId)) this.#replyTo.delete(message.requestId)
-        return
+        return this.#withdraw(message.requestId)
       case 'backend.release':
         return this.#release(message.requestId, message.verdict)
       case 'backend.reconfigure':
@@ -106,6 +132,7 @@ export class BackendState implements ActorState<BackendMessage> {
       health: this.#health.getSnapshot().value,
       inFlight: this.#window.inFlight,
       waiting: this.#queues.size,
+      held: this.#held.size,
       windowRequests: this.#window.size,
       queueCapacity: this.#queueCapacity,
       stagePolicy: this.#queues.policies.stage.name,
@@ -123,8 +150,9 @@ export class BackendState implements ActorState<BackendMessage> {
     this.#input.log.error({ backend: this.#input.name, message: message.type, error }, 'backend actor failed')
   }
 
-  /** Ends the health machine and its timer. */
+  /** Ends the health machine and the timers. */
   stop(): void {
+    this.#input.clock.clearTimer(this.#holdTimer)
     this.#health.stop()
   }
 
@@ -134,10 +162,82 @@ export class BackendState implements ActorState<BackendMessage> {
       this.#input.post(replyTo, { type: 'stage.rejected', requestId: request.requestId, error: rejection })
       return
     }
-    const order = this.#arrivals++
+    const view = { ...request, arrivalMs: this.#input.clock.nowMs(), arrivalOrder: this.#arrivals++ }
+    if (this.#input.holdMsMax !== undefined) return this.#hold(view, replyTo, this.#input.holdMsMax)
     this.#replyTo.set(request.requestId, replyTo)
-    this.#queues.enqueue({ ...request, arrivalMs: this.#input.clock.nowMs(), arrivalOrder: order })
+    this.#queues.enqueue(view)
     this.#grant()
+  }
+
+  #hold(view: RequestView, replyTo: StageAddress, holdMsMax: number): void {
+    const { requestId, runId, promptTokens, outputTokens, uncachedTokens: addedTokens } = view
+    this.#held.set(requestId, { view, replyTo })
+    if (this.#holdTimer === undefined) this.#armHold(holdMsMax)
+    this.#tellMemory({
+      type: 'memory.admit',
+      backend: this.#input.name,
+      request: { requestId, runId, promptTokens, outputTokens, addedTokens },
+    })
+  }
+
+  /** Takes a held request on to the sub-queues. */
+  #admit(requestId: string): void {
+    const held = this.#held.get(requestId)
+    if (held === undefined) return
+    this.#unhold(requestId)
+    this.#replyTo.set(requestId, held.replyTo)
+    this.#queues.enqueue(held.view)
+  }
+
+  #unhold(requestId: string): void {
+    this.#held.delete(requestId)
+    if (this.#held.size > 0) return
+    this.#input.clock.clearTimer(this.#holdTimer)
+    this.#holdTimer = undefined
+  }
+
+  #armHold(delayMs: number): void {
+    this.#holdTimer = this.#input.clock.setTimer(delayMs, () => {
+      this.#holdTimer = undefined
+      const { name, clock } = this.#input
+      const holdMsMax = this.#input.holdMsMax!
+      const dueMs = clock.nowMs() - holdMsMax
+      const forced: RequestView[] = []
+      for (const { view } of this.#held.values()) {
+        if (view.arrivalMs > dueMs) {
+          this.#armHold(view.arrivalMs - dueMs)
+          break
+        }
+        forced.push(view)
+      }
+      for (const { requestId } of forced) this.#admit(requestId)
+      for (const { requestId, runId } of forced) {
+        this.#tellMemory({ type: 'memory.forced', backend: name, runId, requestId })
+      }
+      this.#grant()
+    })
+  }
+
+  #withdraw(requestId: string): void {
+    const held = this.#held.get(requestId)
+    if (held !== undefined) {
+      this.#unhold(requestId)
+      return this.#leave(held.replyTo.runId, requestId)
+    }
+    const replyTo = this.#replyTo.get(requestId)
+    if (!this.#queues.withdraw(requestId)) return
+    this.#replyTo.delete(requestId)
+    this.#leave(replyTo!.runId, requestId)
+  }
+
+  /** Tells the memory manager of a request that it let through, or holds, and that will not be served. */
+  #leave(runId: string, requestId: string): void {
+    if (this.#input.holdMsMax === undefined) return
+    this.#tellMemory({ type: 'memory.left', backend: this.#input.name, runId, requestId })
+  }
+
+  #tellMemory(message: MemoryMessage): void {
+    this.#input.post({ actor: 'memory' }, message)
   }
 
   /** Why a request that comes now cannot be taken. */
@@ -155,7 +255,7 @@ export class BackendState implements ActorState<BackendMessage> {
         backend: name,
       }).toJSON()
     }
-    const depth = this.#queues.size
+    const depth = this.#queues.size + this.#held.size
     if (depth < this.#queueCapacity || (depth === 0 && this.#window.free > 0)) return undefined
     return new RejectedError(
       'ORLA_QUEUE_FULL',
@@ -223,9 +323,12 @@ export class BackendState implements ActorState<BackendMessage> {
   #rejectAll(): void {
     const error = this.#rejection()!
     const waiting = [...this.#replyTo]
-    for (const [requestId] of waiting) {
+    for (const [requestId, { replyTo }] of this.#held) waiting.push([requestId, replyTo])
+    for (const [requestId, { runId }] of waiting) {
       this.#queues.withdraw(requestId)
       this.#replyTo.delete(requestId)
+      this.#unhold(requestId)
+      this.#leave(runId, requestId)
     }
     for (const [requestId, replyTo] of waiting) {
       this.#input.post(replyTo, { type: 'stage.rejected', requestId, error })

@@ -5,10 +5,12 @@
 
 import type { ErrorFacts } from '../src/errors.ts'
 import type { RequestView } from '../src/scheduling/request-view.ts'
-import type { Transition } from '../src/schema/transition.ts'
+import type { CacheOutcome } from '../src/memory/actions.ts'
+import type { CacheTransition, Transition } from '../src/schema/transition.ts'
 
 /** Where a message goes. */
 export type Address =
+  | { actor: 'run'; runId: string }
   | { actor: 'stage'; runId: string; stage: string }
   | { actor: 'backend'; name: string }
   | { actor: 'mapper' }
@@ -50,8 +52,19 @@ export interface BackendReconfigure {
 export interface BackendDrain {
   type: 'backend.drain' | 'backend.resume'
 }
+/** Held requests have a place in the KV window: they go on to the sub-queues. */
+export interface BackendAdmitted {
+  type: 'backend.admitted'
+  requestIds: string[]
+}
 /** What a backend actor hears. */
-export type BackendMessage = BackendRequest | BackendWithdraw | BackendRelease | BackendReconfigure | BackendDrain
+export type BackendMessage =
+  | BackendAdmitted
+  | BackendRequest
+  | BackendWithdraw
+  | BackendRelease
+  | BackendReconfigure
+  | BackendDrain
 
 /** A stage asks where to run. */
 export interface MapperMap {
@@ -91,8 +104,72 @@ export interface MemoryTransition {
   /** The runtime clock's reading, ms: `transition.atMs` counts from the start of its run. */
   nowMs: number
 }
+/** A request asks for a place in a backend's KV window. Answered by `backend.admitted`, at once or later. */
+export interface MemoryAdmit {
+  type: 'memory.admit'
+  backend: string
+  request: {
+    requestId: string
+    runId: string
+    promptTokens: number
+    outputTokens: number
+    /** Tokens of the prompt that are new since the run's last request there. */
+    addedTokens: number
+  }
+}
+/** A request that asked left without being served. */
+export interface MemoryLeft {
+  type: 'memory.left'
+  backend: string
+  runId: string
+  requestId: string
+}
+/** A held request's time was up: the backend let it through. */
+export interface MemoryForced {
+  type: 'memory.forced'
+  backend: string
+  runId: string
+  requestId: string
+}
+/** What came of an action at an engine. */
+export interface MemoryActed {
+  type: 'memory.acted'
+  actionId: number
+  outcome: CacheOutcome
+}
+/** What an engine says of its use. */
+export interface MemoryUsage {
+  type: 'memory.usage'
+  actionId: number
+  backend: string
+  /** Share of the KV pool in use, 0..1; absent where the engine does not say. */
+  usedFraction?: number
+}
+/** A run is gone, whether or not it said so. */
+export interface MemoryForget {
+  type: 'memory.forget'
+  runId: string
+}
 /** What the memory manager hears. */
-export type MemoryMessage = MemoryTransition
+export type MemoryMessage =
+  | MemoryTransition
+  | MemoryAdmit
+  | MemoryLeft
+  | MemoryForced
+  | MemoryActed
+  | MemoryUsage
+  | MemoryForget
+
+/** What a cache transition says before its run stamps it. */
+export type CacheBody = Pick<CacheTransition, 'type' | 'reason' | 'backend' | 'policy' | 'tokens' | 'figures'>
+
+/** The memory manager decided something about a run's context. */
+export interface RunCache {
+  type: 'run.cache'
+  transition: CacheBody
+}
+/** What a workflow actor hears from other actors. */
+export type RunMessage = RunCache
 
 /** The mapper's answer. */
 export interface StageMapped {
@@ -130,7 +207,7 @@ export interface StageToolResult {
 export type StageMessage = StageMapped | StageUnmapped | StageGranted | StageRejected | StageToolResult
 
 /** Any message between actors. */
-export type ActorMessage = BackendMessage | MapperMessage | ToolMessage | MemoryMessage | StageMessage
+export type ActorMessage = RunMessage | BackendMessage | MapperMessage | ToolMessage | MemoryMessage | StageMessage
 
 /** Takes a message to its actor. Messages to actors that are gone are counted as dead letters. */
 export type Post = (to: Address, message: ActorMessage) => void

@@ -24,7 +24,7 @@ import {
 } from '../src/errors.ts'
 import type { ChatCall, ChatContext } from '../src/engines/driver.ts'
 import { limits } from '../src/limits.ts'
-import { commonPrefix, contextHash, type ContextChain } from '../src/prompts/chain.ts'
+import { commonPrefix, contextHash, prefixMarks, type ContextChain } from '../src/prompts/chain.ts'
 import type { PromptMeasure } from '../src/prompts/conversation.ts'
 import type { ChatRequest, ChatResult, DeltaChannel } from '../src/schema/chat.ts'
 import { parseJson } from '../src/schema/json.ts'
@@ -311,6 +311,8 @@ export class StageActor {
         promptTokens,
         addedTokens,
         contextHash: contextHash(chain),
+        prefix: prefixMarks(chain),
+        ...(definition.cache !== 'auto' && { cacheHint: definition.cache }),
       }),
     )
     post(

@@ -24,7 +24,7 @@ import { resultsByName, stageContext } from '../src/workflow/context.ts'
 import type { StageContext, StageDefinition, WorkflowDefinition } from '../src/workflow/definition.ts'
 import { RunProgress, type Settlement } from '../src/workflow/progress.ts'
 import type { RunOutcome, StageReport } from '../src/workflow/report.ts'
-import type { StageMessage } from './messages.ts'
+import type { CacheBody, RunMessage, StageMessage } from './messages.ts'
 import type { StageHost, StageServices, TransitionBody } from './stage-host.ts'
 import { StageActor } from './stage.ts'
 
@@ -81,6 +81,9 @@ export class WorkflowActor implements RunEffects, StageHost {
   #deadlineTimer: Timer | undefined
   #seq = 0
   #attainedTokens = 0
+  /** Above 0 while a transition is on its way to those who hear it. */
+  #emitting = 0
+  readonly #cache: CacheBody[] = []
   #state: RunState = 'pending'
   #error: OrlaError | undefined
   #begun = false
@@ -319,8 +322,25 @@ export class WorkflowActor implements RunEffects, StageHost {
   emit(body: TransitionBody): void {
     const { type, ...rest } = body
     const transition = { type, seq: ++this.#seq, atMs: this.elapsedMs(), runId: this.runId, ...rest } as Transition
+    this.#emitting++
     this.services.transition(transition)
     this.#publish(transition)
+    this.#emitting--
+    this.#emitCache()
+  }
+
+  /** Takes a decision of the memory manager. One made while a transition is being told comes right after it. */
+  receive(message: RunMessage): void {
+    if (this.#over) return
+    this.#cache.push(message.transition)
+    this.#emitCache()
+  }
+
+  #emitCache(): void {
+    while (this.#emitting === 0 && this.#cache.length > 0) {
+      const from = this.#state
+      this.emit({ ...this.#cache.shift()!, from, to: from })
+    }
   }
 
   token(stage: string, turn: number, channel: DeltaChannel, text: string): void {

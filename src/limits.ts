@@ -68,6 +68,10 @@ export const limits = {
   liveRunsMax: 250_000,
   /** Milliseconds an idle run's entry may stay in the ledger. */
   ledgerIdleMsMax: 3_600_000,
+  /** Milliseconds a request may be held for its KV window unless options say otherwise (ThunderAgent's figure). */
+  holdMsDefault: 1_800_000,
+  /** Milliseconds a request may be held for its KV window at most. */
+  holdMsMax: 86_400_000,
   /** Entries of the ledger, over all backends. */
   ledgerEntriesMax: 500_000,
   /** Milliseconds to start or reach an MCP server and list its tools. Package runners download it first. */

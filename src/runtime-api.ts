@@ -2,6 +2,7 @@
 
 import { z } from 'zod'
 import type { BackendLoad } from '../actors/backend.ts'
+import type { CacheDecision, WindowStatus } from '../actors/memory-manager.ts'
 import type { Clock } from './clock.ts'
 import type { BackendDefinition } from './engines/backend-definition.ts'
 import type { ProbeResult } from './engines/driver.ts'
@@ -10,7 +11,9 @@ import type { Observer } from './feed.ts'
 import { isUnsafeKey } from './ids.ts'
 import { limits } from './limits.ts'
 import type { Logger } from './log.ts'
+import type { Pressure } from './memory/cache-policy.ts'
 import type { LedgerEntry, LedgerTotals } from './memory/ledger.ts'
+import { memoryIssues, type MemoryOptions } from './memory/plan.ts'
 import type { TokenEstimator } from './prompts/estimator.ts'
 import type { SchedulingPolicy } from './scheduling/policy.ts'
 import { schedulingPolicyNames, type SchedulingPolicyName } from './scheduling/registry.ts'
@@ -39,6 +42,8 @@ export interface RuntimeOptions {
   scheduling?: Readonly<Record<string, SchedulingOptions>>
   /** Time and chance. Default: the computer's own time. */
   clock?: Clock
+  /** Who manages KV caches, and how. Default: the engines by themselves. */
+  memory?: MemoryOptions
   /** Seed of chance, when no clock is given. */
   seed?: number
   log?: Logger
@@ -90,6 +95,10 @@ export interface BackendStatus extends BackendLoad {
   /** What probing found; undefined if it was skipped. */
   probe: ProbeResult | undefined
   residency: Readonly<LedgerTotals>
+  /** Its KV window; absent without one. */
+  kvWindow?: WindowStatus
+  /** How full its KV cache is, and who says so; absent where nobody knows. */
+  pressure?: Pick<Pressure, 'utilisation' | 'source'>
   /** What waits, by stage class. */
   subQueues: SubQueueLoad[]
 }
@@ -120,6 +129,8 @@ export interface Runtime extends AsyncDisposable {
   backends(): BackendStatus[]
   /** What is believed to be in a backend's KV cache, by run. */
   residents(backend: string): LedgerEntry[]
+  /** The memory manager's last decisions over all backends, oldest first; at most 256. */
+  cacheDecisions(): readonly CacheDecision[]
   /** Replaces policies of a backend while requests wait. */
   setScheduling(backend: string, policies: SchedulingOptions): void
   /** Changes a backend at work. Requests that wait keep waiting. */
@@ -173,5 +184,6 @@ export function checkRuntimeOptions(options: RuntimeOptions): void {
       }
     }
   }
+  issues.push(...memoryIssues(options.memory, names))
   if (issues.length > 0) throw new OptionsError('runtime options', issues)
 }

@@ -12,8 +12,8 @@ import { z } from 'zod'
 import { backendLogic } from '../actors/backend.ts'
 import { startActor } from '../actors/logic.ts'
 import { mapperLogic } from '../actors/mapper.ts'
-import { memoryManagerLogic } from '../actors/memory-manager.ts'
-import type { ActorMessage, Address, BackendMessage, ToolMessage } from '../actors/messages.ts'
+import { memoryManagerLogic, type CacheDecision } from '../actors/memory-manager.ts'
+import type { ActorMessage, Address, BackendMessage, RunMessage, ToolMessage } from '../actors/messages.ts'
 import { toolLogic } from '../actors/tool.ts'
 import { WorkflowActor, type WorkflowServices } from '../actors/workflow.ts'
 import { breakerDefaults } from '../machines/backend.ts'
@@ -21,6 +21,7 @@ import { realClock, type Clock } from './clock.ts'
 import type { BackendDefinition } from './engines/backend-definition.ts'
 import type { Driver, ProbeResult } from './engines/driver.ts'
 import { guardedChat } from './engines/guard.ts'
+import type { FlushResult } from './engines/kv-control.ts'
 import {
   assert,
   CancelledError,
@@ -38,7 +39,9 @@ import { limits } from './limits.ts'
 import { silentLogger, type Logger } from './log.ts'
 import type { BackendView } from './mapping/mapper.ts'
 import { verifyMapping } from './mapping/verify.ts'
+import type { CacheAction, CacheOutcome } from './memory/actions.ts'
 import type { LedgerEntry } from './memory/ledger.ts'
+import { memoryPlan } from './memory/plan.ts'
 import { createTokenCorrection } from './prompts/correction.ts'
 import { loadEstimator, type TokenEstimator } from './prompts/estimator.ts'
 import { fcfs } from './scheduling/fcfs.ts'
@@ -55,6 +58,7 @@ import {
   type SchedulingOptions,
   type StartOptions,
 } from './runtime-api.ts'
+import type { Capabilities } from './schema/capabilities.ts'
 import { parseOptions } from './schema/options.ts'
 import { check, type Checked } from './schema/standard.ts'
 import type { RunEvent, Transition } from './schema/transition.ts'
@@ -172,6 +176,8 @@ class OrlaRuntime implements Runtime {
       const make = this.#policies.get(name)
       return make === undefined ? schedulingPolicy(name as SchedulingPolicyName) : make()
     }
+    const memory = memoryPlan(options.memory)
+    const { windows } = memory
     Object.entries(options.backends).forEach(([name, definition], i) => {
       const { settings } = definition
       const policies = options.scheduling?.[name] ?? {}
@@ -184,6 +190,7 @@ class OrlaRuntime implements Runtime {
           request: policies.request === undefined ? fcfs() : policyOf(this.#policyName(policies.request)),
         },
         breaker: breakerDefaults,
+        holdMsMax: windows.get(name)?.holdMsMax,
         policyOf,
         clock,
         log,
@@ -196,7 +203,14 @@ class OrlaRuntime implements Runtime {
       backends: () => this.#views(),
       post,
     })
-    this.#memory = startActor(memoryManagerLogic, { log })
+    this.#memory = startActor(memoryManagerLogic, {
+      log,
+      clock,
+      post,
+      ...memory,
+      kvOf: (backend) => this.#capabilities(this.#backend(backend)).kv,
+      act: (backend, action, actionId) => this.#act(backend, action, actionId),
+    })
 
     this.#services = {
       clock,
@@ -309,13 +323,20 @@ class OrlaRuntime implements Runtime {
   }
 
   backends(): BackendStatus[] {
-    const { ledger } = this.#memory.getSnapshot().context
+    const memory = this.#memory.getSnapshot().context
+    const { ledger } = memory
+    const memoryStatus = (name: string): Pick<BackendStatus, 'kvWindow' | 'pressure'> => {
+      const kvWindow = memory.window(name)
+      const pressure = memory.pressure(name)
+      return { ...(kvWindow !== undefined && { kvWindow }), ...(pressure !== undefined && { pressure }) }
+    }
     return [...this.#backends].map(([name, { definition, probe, actor }]) => ({
       name,
       engine: definition.engine,
       model: definition.settings.model,
       probe,
       residency: ledger.totals(name),
+      ...memoryStatus(name),
       ...actor.getSnapshot().context.load(),
       subQueues: actor.getSnapshot().context.subQueues(),
     }))
@@ -324,6 +345,10 @@ class OrlaRuntime implements Runtime {
   residents(backend: string): LedgerEntry[] {
     this.#backend(backend)
     return this.#memory.getSnapshot().context.ledger.entries(backend)
+  }
+
+  cacheDecisions(): readonly CacheDecision[] {
+    return [...this.#memory.getSnapshot().context.decisions]
   }
 
   setScheduling(backend: string, { stage, request }: SchedulingOptions): void {
@@ -376,6 +401,7 @@ class OrlaRuntime implements Runtime {
       actor.stop()
     }
     this.#mapper.stop()
+    this.#memory.getSnapshot().context.stop()
     this.#memory.stop()
     for (const { actor } of this.#tools.values()) actor.stop()
     this.#root.stop()
@@ -388,6 +414,8 @@ class OrlaRuntime implements Runtime {
   #post(to: Address, message: ActorMessage): void {
     const sent = this.#cloneMessages ? structuredClone(message) : message
     switch (to.actor) {
+      case 'run':
+        return this.#runs.get(to.runId)?.actor.receive(sent as RunMessage)
       case 'stage':
         if (!(this.#runs.get(to.runId)?.actor.deliver(to.stage, sent as never) ?? false)) this.#undelivered(to, message)
         return
@@ -521,10 +549,43 @@ class OrlaRuntime implements Runtime {
     throw new OptionsError('backend', [{ path: 'backend', code: 'unknown_backend', message }])
   }
 
+  /** What a backend's engine can do, as far as it is known. */
+  #capabilities({ driver, probe }: Backend): Capabilities {
+    return probe?.state === 'ready' ? probe.capabilities : driver.capabilities
+  }
+
+  /** Carries out an action of the memory manager. It hears what came of it, and waits for nothing. */
+  #act(backend: string, action: CacheAction, actionId: number): void {
+    const { kv } = this.#backend(backend).driver
+    const acted = (outcome: CacheOutcome): void =>
+      this.#post({ actor: 'memory' }, { type: 'memory.acted', actionId, outcome })
+    if (kv === undefined) return acted({ outcome: 'unsupported', message: 'the driver has no KV control' })
+    const failed = (error: unknown): void => acted({ outcome: 'failed', message: messageOf(error) })
+    switch (action.kind) {
+      case 'usage':
+        kv.usage().then(
+          ({ usedFraction }) =>
+            this.#post(
+              { actor: 'memory' },
+              { type: 'memory.usage', actionId, backend, ...(usedFraction !== undefined && { usedFraction }) },
+            ),
+          failed,
+        )
+        return
+      case 'endSession':
+        kv.endSession(action.runId).then((result) => acted(outcomeOf(result)), failed)
+        return
+      case 'flushAll':
+        kv.flushAll().then((result) => acted(outcomeOf(result)), failed)
+        return
+    }
+  }
+
   #views(): BackendView[] {
-    return [...this.#backends].map(([name, { definition, driver, probe, actor }]) => {
+    return [...this.#backends].map(([name, backend]) => {
+      const { definition, actor } = backend
       const { settings } = definition
-      const found = probe?.state === 'ready' ? probe.capabilities : driver.capabilities
+      const found = this.#capabilities(backend)
       const { inFlight, waiting, windowRequests, health } = actor.getSnapshot().context.load()
       return {
         name,
@@ -554,6 +615,12 @@ class OrlaRuntime implements Runtime {
     this.#policies.set(name, make)
     return name
   }
+}
+
+/** What came of a flush, as the memory manager hears it. */
+function outcomeOf(result: FlushResult): CacheOutcome {
+  const message = 'reason' in result ? result.reason : 'message' in result ? result.message : ''
+  return { outcome: result.outcome, message }
 }
 
 /** The actor that shares its system with all others, and hears of their failures. */

@@ -1,16 +1,23 @@
 // The KV ledger
 //
-// Owns: what is believed about each backend's KV cache: which run has how much context there, and how it stands.
+// Owns: what is believed about each backend's KV cache: which run has how much context there, how it stands and when it
+// will be wanted again; and what was learned of each backend: cost of a reload, survival of untouched prefixes, hits.
 // Does not own: the cache itself (the engine's), or decisions about it.
-// Fed by the transition feed alone. It believes an engine keeps what it has just computed, until it is told otherwise.
+// Fed by the transition feed. It believes an engine keeps what it has just computed, until it is told otherwise: by a
+// report of cached tokens, or by a release.
 // Invariants
-//   L1. An entry exists for a (run, backend, model) from its first grant there until the run ends; a run that ended has
-//       none.
+//   L1. An entry exists for a (run, backend, model) from its first request there until the run ends, its context is
+//       dropped, or nothing has been heard of it for `idleMsMax`; a run that ended has none.
 //   L2. residentTokens is the prompt and answer of the run's last turn there, corrected by the usage that came back.
 //   L3. Never more than `entriesMax` entries; the one touched longest ago goes first.
+//   L4. A backend's distinct tokens count a beginning that several runs share once.
 
 import { limits } from '../limits.ts'
-import type { Transition } from '../schema/transition.ts'
+import type { PrefixMark, StageQueued, StageReleased, Transition } from '../schema/transition.ts'
+import { beyondHeads, SharedHeads } from './heads.ts'
+import { ReloadCost } from './reload-cost.ts'
+import { ResidencyHorizon } from './horizon.ts'
+import { WaitTimes, type WaitForecast } from './wait-times.ts'
 
 /** How a run stands towards the context it has on a backend. */
 export type Residency =
@@ -34,7 +41,11 @@ export interface LedgerEntry {
   cachedTokens: number | undefined
   /** Hash of the context chain of the last prompt. */
   contextHash: string
+  /** The first links of that chain, shortest first: what other runs may share. */
+  prefix: readonly PrefixMark[]
   residency: Residency
+  /** What a tool wait is for. */
+  waitFor?: string
   /** Ms on the runtime's clock. */
   lastTouchMs: number
 }
@@ -42,22 +53,59 @@ export interface LedgerEntry {
 /** What is believed about one backend. */
 export interface LedgerTotals {
   runs: number
+  /** Tokens of all contexts, each for itself. */
   residentTokens: number
+  /** The same with what runs share counted once. */
+  distinctTokens: number
   /** Prompt tokens so far, and how many the engine had cached, over answers that said so. */
   promptTokens: number
   cachedTokens: number
+  /** Longest time after which at least half of the untouched prefixes were still there, ms, once some were lost. */
+  horizonMs?: number
+}
+
+interface Entry extends LedgerEntry {
+  /** Tokens of the request under way that the run had there before: what a warm cache would serve. */
+  expectedTokens: number
+  grantedAtMs: number
+  /** From the grant, ms. */
+  firstTokenMs: number | undefined
+  /** When the engine last worked on it, ms on the runtime's clock. */
+  computedAtMs: number | undefined
+  /** Between that and the grant of the request under way, ms. */
+  awayMs: number | undefined
+}
+
+/** Weight of one more answer in the recent hit ratio. */
+const hitWeight = 0.05
+
+class BackendBook {
+  runs = 0
+  residentTokens = 0
+  restTokens = 0
+  promptTokens = 0
+  cachedTokens = 0
+  recentPrompt = 0
+  recentCached = 0
+  readonly heads = new SharedHeads()
+  readonly reload = new ReloadCost()
+  readonly horizon = new ResidencyHorizon()
 }
 
 /** Context of live runs by backend, learned from transitions. */
 export class KvLedger {
   readonly #entriesMax: number
+  /** Time to live of a run that nothing is heard of, ms. */
+  readonly idleMsMax: number
   /** In order of last touch: an entry that is touched moves to the end. */
-  readonly #entries = new Map<string, LedgerEntry>()
+  readonly #entries = new Map<string, Entry>()
   readonly #byRun = new Map<string, Set<string>>()
-  readonly #totals = new Map<string, LedgerTotals>()
+  readonly #byBackend = new Map<string, BackendBook>()
+  readonly #waits = new WaitTimes()
 
-  constructor(options: { entriesMax?: number } = {}) {
+  constructor(options: { entriesMax?: number; idleMsMax?: number } = {}) {
     this.#entriesMax = options.entriesMax ?? limits.ledgerEntriesMax
+    this.idleMsMax = options.idleMsMax ?? limits.ledgerIdleMsMax
   }
 
   /** Entries over all backends. */
@@ -67,88 +115,204 @@ export class KvLedger {
 
   /** Totals of one backend. */
   totals(backend: string): Readonly<LedgerTotals> {
-    return this.#totals.get(backend) ?? { runs: 0, residentTokens: 0, promptTokens: 0, cachedTokens: 0 }
+    const book = this.#byBackend.get(backend)
+    if (book === undefined) {
+      return { runs: 0, residentTokens: 0, distinctTokens: 0, promptTokens: 0, cachedTokens: 0 }
+    }
+    const { runs, residentTokens, promptTokens, cachedTokens } = book
+    const { horizonMs } = book.horizon
+    const distinctTokens = book.restTokens + book.heads.tokens
+    return {
+      runs,
+      residentTokens,
+      distinctTokens,
+      promptTokens,
+      cachedTokens,
+      ...(horizonMs !== undefined && { horizonMs }),
+    }
   }
 
-  /** Entries of one backend, the one touched longest ago first. */
+  /** Share of prompt tokens that a backend had cached lately, 0..1; undefined if it does not say. */
+  hitRatio(backend: string): number | undefined {
+    const book = this.#byBackend.get(backend)
+    return book === undefined || book.recentPrompt === 0 ? undefined : book.recentCached / book.recentPrompt
+  }
+
+  /** Ms of a backend to compute so many tokens again. */
+  reloadMs(backend: string, tokens: number): number {
+    return this.#book(backend).reload.reloadMs(tokens)
+  }
+
+  /** Chance that a prefix untouched for so long is still in a backend's cache, 0..1. */
+  survival(backend: string, awayMs: number): number {
+    return this.#book(backend).horizon.survival(awayMs)
+  }
+
+  /** What to expect of a wait that has lasted `elapsedMs`. */
+  forecast(waitFor: string, elapsedMs: number, withinMs: number): WaitForecast {
+    return this.#waits.forecast(waitFor, elapsedMs, withinMs)
+  }
+
+  /** Entries of one backend, the one touched longest ago first. O(all entries). */
   entries(backend: string): LedgerEntry[] {
     return [...this.#entries.values()].filter((entry) => entry.backend === backend)
+  }
+
+  /** One run's context at one backend and model. O(1). */
+  entry(runId: string, backend: string, model: string): LedgerEntry | undefined {
+    return this.#entries.get(keyOf({ runId, backend, model }))
+  }
+
+  /** Entries of one run, over all backends. */
+  ofRun(runId: string): LedgerEntry[] {
+    return Array.from(this.#byRun.get(runId) ?? [], (key) => this.#entries.get(key)!)
+  }
+
+  /** True if a run other than `runId` has context on a backend. O(1). */
+  othersAt(backend: string, runId: string): boolean {
+    const own = this.ofRun(runId).filter((entry) => entry.backend === backend).length
+    return (this.#byBackend.get(backend)?.runs ?? 0) > own
   }
 
   /** Takes in one transition. O(1), but for the end of a run: O(its entries). */
   apply(transition: Transition, nowMs: number): void {
     switch (transition.type) {
-      case 'stage.queued': {
-        const entry = this.#touch(transition.runId, transition.backend, transition.model, nowMs)
-        entry.contextHash = transition.contextHash
-        if (entry.residency !== 'running') entry.residency = 'queued'
+      case 'stage.queued':
+        return this.#onQueued(transition, nowMs)
+      case 'stage.granted': {
+        const entry = this.#touch(transition, nowMs)
+        entry.awayMs = entry.computedAtMs === undefined ? undefined : nowMs - entry.computedAtMs
+        entry.residency = 'running'
+        entry.grantedAtMs = nowMs
+        entry.firstTokenMs = undefined
         return
       }
-      case 'stage.granted':
-        this.#touch(transition.runId, transition.backend, transition.model, nowMs).residency = 'running'
+      case 'stage.firstToken': {
+        const entry = this.#entries.get(keyOf(transition))
+        if (entry !== undefined) entry.firstTokenMs = nowMs - entry.grantedAtMs
         return
+      }
       case 'stage.rejected':
-        this.#touch(transition.runId, transition.backend, transition.model, nowMs).residency = 'idle'
+        this.#touch(transition, nowMs).residency = 'idle'
         return
-      case 'stage.released': {
-        const entry = this.#touch(transition.runId, transition.backend, transition.model, nowMs)
-        entry.residency = 'idle'
-        const { promptTokens, cachedTokens, completionTokens } = transition.usage
-        if (promptTokens === undefined) return
-        const totals = this.#totals.get(transition.backend)!
-        const residentTokens = promptTokens + (completionTokens ?? 0)
-        totals.residentTokens += residentTokens - entry.residentTokens
-        entry.residentTokens = residentTokens
-        entry.cachedTokens = cachedTokens
-        if (cachedTokens === undefined) return
-        totals.promptTokens += promptTokens
-        totals.cachedTokens += cachedTokens
+      case 'stage.released':
+        return this.#onReleased(transition, nowMs)
+      case 'tool.started': {
+        const entry = this.#touch(transition, nowMs)
+        entry.residency = 'tool'
+        entry.waitFor = transition.tool
         return
       }
-      case 'tool.started':
-        this.#touch(transition.runId, transition.backend, transition.model, nowMs).residency = 'tool'
-        return
+      case 'tool.ended':
+        return this.#waits.observe(transition.tool, transition.durationMs)
       case 'run.completed':
       case 'run.failed':
-        return this.#forget(transition.runId)
+        return this.forget(transition.runId)
       default:
     }
   }
 
-  #touch(runId: string, backend: string, model: string, nowMs: number): LedgerEntry {
-    const key = `${runId}\n${backend}\n${model}`
+  /** A run is over or gone: forgets all of it. */
+  forget(runId: string): void {
+    for (const key of this.#byRun.get(runId) ?? []) this.#drop(key)
+    this.#byRun.delete(runId)
+  }
+
+  /** A run's context on a backend is not kept any more. */
+  drop(runId: string, backend: string): void {
+    for (const entry of this.ofRun(runId)) if (entry.backend === backend) this.#drop(keyOf(entry))
+  }
+
+  /** A backend's cache was emptied: nothing is resident there until it is computed again. O(all entries). */
+  emptied(backend: string): void {
+    for (const entry of this.#entries.values()) if (entry.backend === backend) this.#resize(entry, 0, [])
+  }
+
+  /** Forgets runs that nothing was heard of for the time to live. Returns how many entries went. */
+  expire(nowMs: number): number {
+    let gone = 0
+    for (const [key, entry] of this.#entries) {
+      if (nowMs - entry.lastTouchMs <= this.idleMsMax) break
+      if (entry.residency === 'running' || entry.residency === 'queued') continue
+      this.#drop(key)
+      gone++
+    }
+    return gone
+  }
+
+  #onQueued(transition: StageQueued, nowMs: number): void {
+    const { promptTokens, addedTokens } = transition
+    const entry = this.#touch(transition, nowMs)
+    entry.contextHash = transition.contextHash
+    entry.expectedTokens = Math.max(0, promptTokens - addedTokens)
+    if (entry.residency !== 'running') entry.residency = 'queued'
+    delete entry.waitFor
+    if (transition.prefix !== undefined) {
+      const tokens = Math.max(entry.residentTokens, transition.prefix.at(-1)?.tokens ?? 0)
+      if (entry.residentTokens > 0) this.#resize(entry, tokens, transition.prefix)
+      else entry.prefix = transition.prefix
+    }
+  }
+
+  #onReleased(transition: StageReleased, nowMs: number): void {
+    const entry = this.#touch(transition, nowMs)
+    entry.residency = 'idle'
+    entry.computedAtMs = nowMs
+    const { promptTokens, cachedTokens, completionTokens } = transition.usage
+    if (promptTokens === undefined) return
+    this.#resize(entry, promptTokens + (completionTokens ?? 0), entry.prefix)
+    entry.cachedTokens = cachedTokens
+    if (cachedTokens === undefined) return
+    const book = this.#book(entry.backend)
+    book.promptTokens += promptTokens
+    book.cachedTokens += cachedTokens
+    book.recentPrompt += (promptTokens - book.recentPrompt) * hitWeight
+    book.recentCached += (cachedTokens - book.recentCached) * hitWeight
+    if (entry.awayMs !== undefined) book.horizon.observe(entry.awayMs, entry.expectedTokens, cachedTokens)
+    if (entry.firstTokenMs !== undefined) book.reload.observe(promptTokens - cachedTokens, entry.firstTokenMs)
+  }
+
+  #book(backend: string): BackendBook {
+    let book = this.#byBackend.get(backend)
+    if (book === undefined) this.#byBackend.set(backend, (book = new BackendBook()))
+    return book
+  }
+
+  /** The entry, made if there is none, as the one touched last. */
+  #touch({ runId, backend, model }: EntryKey, nowMs: number): Entry {
+    const key = keyOf({ runId, backend, model })
     let entry = this.#entries.get(key)
     if (entry === undefined) {
-      entry = {
-        runId,
-        backend,
-        model,
-        residentTokens: 0,
-        cachedTokens: undefined,
-        contextHash: '',
-        residency: 'idle',
-        lastTouchMs: nowMs,
-      }
+      entry = newEntry(runId, backend, model)
       let keys = this.#byRun.get(runId)
       if (keys === undefined) this.#byRun.set(runId, (keys = new Set()))
       keys.add(key)
-      let totals = this.#totals.get(backend)
-      if (totals === undefined) {
-        this.#totals.set(backend, (totals = { runs: 0, residentTokens: 0, promptTokens: 0, cachedTokens: 0 }))
-      }
-      totals.runs++
+      this.#book(backend).runs++
     } else {
       this.#entries.delete(key)
-      entry.lastTouchMs = nowMs
     }
+    entry.lastTouchMs = nowMs
     this.#entries.set(key, entry)
     if (this.#entries.size > this.#entriesMax) this.#drop(this.#entries.keys().next().value!)
     return entry
   }
 
-  #forget(runId: string): void {
-    for (const key of this.#byRun.get(runId) ?? []) this.#drop(key)
-    this.#byRun.delete(runId)
+  #resize(entry: Entry, tokens: number, prefix: readonly PrefixMark[]): void {
+    const book = this.#book(entry.backend)
+    this.#uncount(book, entry)
+    entry.residentTokens = tokens
+    entry.prefix = prefix
+    if (tokens === 0) return
+    book.residentTokens += tokens
+    book.restTokens += beyondHeads(tokens, prefix)
+    book.heads.add(prefix)
+  }
+
+  #uncount(book: BackendBook, { residentTokens, prefix }: Entry): void {
+    if (residentTokens === 0) return
+    book.residentTokens -= residentTokens
+    book.restTokens -= beyondHeads(residentTokens, prefix)
+    book.heads.remove(prefix)
   }
 
   #drop(key: string): void {
@@ -158,8 +322,33 @@ export class KvLedger {
     const keys = this.#byRun.get(entry.runId)
     keys?.delete(key)
     if (keys?.size === 0) this.#byRun.delete(entry.runId)
-    const totals = this.#totals.get(entry.backend)!
-    totals.runs--
-    totals.residentTokens -= entry.residentTokens
+    const book = this.#book(entry.backend)
+    this.#uncount(book, entry)
+    book.runs--
+  }
+}
+
+type EntryKey = Pick<LedgerEntry, 'runId' | 'backend' | 'model'>
+
+function keyOf({ runId, backend, model }: EntryKey): string {
+  return `${runId}\n${backend}\n${model}`
+}
+
+function newEntry(runId: string, backend: string, model: string): Entry {
+  return {
+    runId,
+    backend,
+    model,
+    residentTokens: 0,
+    cachedTokens: undefined,
+    contextHash: '',
+    residency: 'idle',
+    lastTouchMs: 0,
+    prefix: [],
+    expectedTokens: 0,
+    grantedAtMs: 0,
+    firstTokenMs: undefined,
+    computedAtMs: undefined,
+    awayMs: undefined,
   }
 }

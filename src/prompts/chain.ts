@@ -31,6 +31,19 @@ export function contextHash(chain: ContextChain): string {
   return chain.hashes[chain.hashes.length - 1]!
 }
 
+/** Links of a chain that are told to those who look for what runs share: tools, system prompt, first message. */
+const prefixMarksMax = 3
+
+/** The beginnings of a prompt that other runs may share, shortest first; those without tokens are left out. */
+export function prefixMarks(chain: ContextChain): { hash: string; tokens: number }[] {
+  const marks: { hash: string; tokens: number }[] = []
+  for (let i = 0; i < Math.min(prefixMarksMax, chain.hashes.length); i++) {
+    const tokens = chain.tokens[i]!
+    if (tokens > (marks.at(-1)?.tokens ?? 0)) marks.push({ hash: chain.hashes[i]!, tokens })
+  }
+  return marks
+}
+
 /** Hash of a prefix that goes one message further than the prefix hashed to `previous`. */
 export function linkHash(previous: string, messageHash: string): string {
   return new Digest().text(previous).text(messageHash).hex()

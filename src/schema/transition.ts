@@ -98,7 +98,18 @@ export interface StageQueued extends TurnTransition {
   addedTokens: number
   /** Hash of the context chain: equal hashes mean equal prompts, message by message. */
   contextHash: string
+  /** The first links of the context chain, at most 3: what other runs may share. */
+  prefix?: readonly PrefixMark[]
+  /** What the stage says about its KV cache; absent where it leaves that to the memory manager. */
+  cacheHint?: 'preserve' | 'flush'
 }
+/** A beginning of a prompt, in whole messages: prompts with equal hashes share it. */
+export interface PrefixMark {
+  hash: string
+  /** Estimated tokens of it. */
+  tokens: number
+}
+
 /** A turn got a slot. */
 export interface StageGranted extends TurnTransition {
   type: 'stage.granted'
@@ -178,8 +189,28 @@ export interface StageCancelled extends StageTransition {
   type: 'stage.cancelled'
 }
 
+/** The memory manager decided something about a run's context, or heard what came of it. Moves no state. */
+export interface CacheTransition extends RunTransition {
+  type:
+    | 'cache.kept'
+    | 'cache.released'
+    | 'cache.flushed'
+    | 'cache.flushFailed'
+    | 'cache.held'
+    | 'cache.admitted'
+    | 'cache.prewarmed'
+  backend: string
+  /** Policy that decided. */
+  policy: string
+  /** Tokens of the context it is about. */
+  tokens: number
+  /** What the decision rests on, by name with the unit last. */
+  figures: Readonly<Record<string, number>>
+}
+
 /** One step of a run. */
 export type Transition =
+  | CacheTransition
   | RunStarted
   | RunStopping
   | RunCompleted
