@@ -34,3 +34,12 @@ export { recordLines, recordTo } from './testbed/record.ts'
 export type { FileRecorder, RecordOptions } from './testbed/record.ts'
 export { schedulingPolicyNames } from './scheduling/registry.ts'
 export type { SchedulingPolicyName } from './scheduling/registry.ts'
+
+// Drivers
+export { driverContract } from './engines/contract/driver-contract.ts'
+export type { ContractCheck, ContractCheckName, DriverContractOptions } from './engines/contract/driver-contract.ts'
+export type { ContractFault, ContractSubject, ObservedRequest } from './engines/contract/check.ts'
+export { startFlavour } from './simulator/flavours/start-flavour.ts'
+export type { FlavourServer, StartFlavourOptions } from './simulator/flavours/start-flavour.ts'
+export type { FlavourName, FlavourOptions } from './simulator/flavours/flavour.ts'
+export type { FrontFault, SeenRequest } from './simulator/openai-front.ts'

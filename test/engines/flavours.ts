@@ -1,0 +1,40 @@
+// What the tests of drivers against flavours share: a subject of the contract on a simulated front.
+
+import type { ContractFault, ContractSubject } from '../../src/engines/contract/check.ts'
+import type { BackendDefinition } from '../../src/engines/backend-definition.ts'
+import type { FlavourName, FlavourOptions } from '../../src/simulator/flavours/flavour.ts'
+import { startFlavour, type StartFlavourOptions } from '../../src/simulator/flavours/start-flavour.ts'
+import type { FrontFault } from '../../src/simulator/openai-front.ts'
+
+const faults: Readonly<Record<ContractFault, FrontFault>> = {
+  unavailable: {
+    kind: 'status',
+    fault: { status: 503, type: 'ServiceUnavailable', message: 'The request queue is full.' },
+  },
+  rateLimited: {
+    kind: 'status',
+    fault: { status: 429, type: 'RateLimitError', message: 'Too many requests.' },
+    retryAfterS: 2,
+  },
+  errorInStream: { kind: 'error' },
+  truncated: { kind: 'end' },
+  cut: { kind: 'cut' },
+}
+
+/** Makes subjects of the contract: `make` on a front of a flavour, with tokens that take a little time each. */
+export function subjectsOn(
+  flavour: FlavourName | FlavourOptions,
+  make: (options: { url: string; model: string }) => BackendDefinition,
+  options: StartFlavourOptions = {},
+): () => Promise<ContractSubject> {
+  return async () => {
+    const front = await startFlavour(flavour, { engine: { decodeMsPerToken: 1 }, ...options })
+    return {
+      definition: make({ url: front.url, model: front.model }),
+      close: front.close,
+      observed: () => front.requests().filter(({ path }) => path.endsWith('/chat/completions')),
+      inject: (fault) => front.inject(faults[fault]),
+      running: () => front.stats().running,
+    }
+  }
+}
