@@ -23,7 +23,7 @@ describe('a schema', () => {
         kind: { enum: ['a', 'b'], description: 'which' },
         tag: { const: 'x' },
         list: { type: 'array', items: { type: 'number' }, minItems: 1, maxItems: 3 },
-        maybe: { oneOf: [{ type: 'string' }, { type: 'null' }] },
+        maybe: { type: ['string', 'null'] },
         text: { type: 'string', minLength: 2, maxLength: 5 },
         at: { type: 'string', format: 'date' },
         either: { oneOf: [{ type: 'boolean' }, { type: 'object', properties: { deep: { type: 'integer' } } }] },

@@ -88,10 +88,8 @@ test('matches a schema, and reads templates with arguments of their own', async 
   const responseSchema = { name: 'A', schema: { type: 'object', properties: { a: { type: 'boolean' } } } }
   const id = chat('a', asking('hello', { maxTokens: 50 }, { responseSchema }))
   expect(JSON.parse((await heard('finished', id)).result.content)).toEqual({ a: expect.any(Boolean) })
-  for (let i = 0; i < 20; i++) {
-    const params = { chatTemplateArguments: { enable_thinking: false, round: i } }
-    expect((await heard('finished', chat('a', asking('why?', params)))).result.reasoning).toBe('')
-  }
+  const params = { chatTemplateArguments: { enable_thinking: false } }
+  expect((await heard('finished', chat('a', asking('why?', params)))).result.reasoning).toBe('')
 })
 
 test('saves, erases and restores', async () => {
