@@ -375,7 +375,8 @@ export class WorkflowActor implements RunEffects, StageHost {
     if (this.#error !== undefined) return
     for (const stage of ready) this.#ready.push(stage)
     this.#drain()
-    this.#machine.send({ type: 'stage.settled', unsettled: this.#progress.unsettled })
+    // Stages that settled while they were started may have ended the run already.
+    if (!this.#over) this.#machine.send({ type: 'stage.settled', unsettled: this.#progress.unsettled })
   }
 
   // --- helpers
