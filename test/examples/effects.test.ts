@@ -22,7 +22,7 @@ describe('a stage that claims what no tool did fails the run', () => {
     expect(outcome.state).toBe('failed')
     expect(outcome.result).toBeUndefined()
     expect(outcome.error!.message).toContain('stages.reply.email_sent: it says that a mail was sent')
-    expect(outcome.error!.cause).toMatchObject({
+    expect(outcome.error).toMatchObject({
       code: 'ORLA_STAGE_OUTPUT',
       details: { issues: [{ code: 'claim_without_effect' }] },
     })
