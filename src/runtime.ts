@@ -46,7 +46,7 @@ import { createTokenCorrection } from './prompts/correction.ts'
 import { loadEstimator, type TokenEstimator } from './prompts/estimator.ts'
 import { fcfs } from './scheduling/fcfs.ts'
 import type { SchedulingPolicy } from './scheduling/policy.ts'
-import { schedulingPolicy, type SchedulingPolicyName } from './scheduling/registry.ts'
+import { schedulingPolicy, schedulingPolicyNames, type SchedulingPolicyName } from './scheduling/registry.ts'
 import {
   checkRuntimeOptions,
   StartOptionsSchema,
@@ -98,10 +98,16 @@ export async function createRuntime(options: RuntimeOptions): Promise<Runtime> {
     connectAll(options.backends, clock, log),
   ])
   const probeTimeoutMs = options.probeTimeoutMs ?? 2_000
-  const probes = await Promise.all(
-    drivers.map((driver) => (probeTimeoutMs > 0 ? driver.probe(probeTimeoutMs) : Promise.resolve(undefined))),
-  )
-  return new OrlaRuntime(options, { clock, log, estimator, drivers, probes })
+  try {
+    const probes = await Promise.all(
+      drivers.map((driver) => (probeTimeoutMs > 0 ? driver.probe(probeTimeoutMs) : Promise.resolve(undefined))),
+    )
+    return new OrlaRuntime(options, { clock, log, estimator, drivers, probes })
+  } catch (error) {
+    // Whatever broke, nobody else can give back what the drivers hold.
+    await Promise.allSettled(drivers.map((driver) => driver.close()))
+    throw error
+  }
 }
 
 async function connectAll(
@@ -609,7 +615,11 @@ class OrlaRuntime implements Runtime {
 
   /** Name by which messages call a policy: functions do not travel. */
   #policyName(option: PolicyOption): string {
-    if (typeof option === 'string') return option
+    if (typeof option === 'string') {
+      if (schedulingPolicyNames.includes(option)) return option
+      const message = `there is no policy "${String(option)}"; there are: ${schedulingPolicyNames.join(', ')}`
+      throw new OptionsError('scheduling', [{ path: 'policy', code: 'unknown_policy', message }])
+    }
     const make = typeof option === 'function' ? option : () => option
     const name = `${make().name}#${this.#policies.size + 1}`
     this.#policies.set(name, make)

@@ -280,6 +280,25 @@ describe('createRuntime', () => {
     expect(good.closed).toBe(1)
   })
 
+  test('closes every driver when one breaks while it is probed', async () => {
+    const good = echo()
+    const bad = echo()
+    const connect = bad.connect.bind(bad)
+    bad.connect = async (environment) =>
+      Object.assign(await connect(environment), { probe: () => Promise.reject(new Error('probe bug')) })
+    await expect(createRuntime({ backends: { good, bad } })).rejects.toThrow('probe bug')
+    expect([good.closed, bad.closed]).toEqual([1, 1])
+  })
+
+  test('takes no policy by a name that nobody knows, also at work', async () => {
+    const runtime = await testRuntime({ main: echo() })
+    expect(() => runtime.setScheduling('main', { stage: 'best' as never })).toThrow(
+      expect.objectContaining({ code: 'ORLA_OPTIONS' }),
+    )
+    expect(runtime.backends()[0]).toMatchObject({ stagePolicy: 'fcfs', requestPolicy: 'fcfs' })
+    runtime.audit()
+  })
+
   test('lets nobody name a backend that is not there', async () => {
     const runtime = await testRuntime({ main: echo() })
     for (const call of [
