@@ -76,10 +76,6 @@ export async function openLink(input: LinkInput): Promise<Link> {
     {
       // Nothing of this side is offered to servers: no sampling, no elicitation, no roots.
       capabilities: {},
-      // The SDK's own validator would compile schemas of a stranger; results are text for a model, not values.
-      jsonSchemaValidator: {
-        getValidator: () => (data) => ({ valid: true, data: data as never, errorMessage: undefined }),
-      },
     },
   )
   client.setNotificationHandler(ToolListChangedNotificationSchema, () => input.onToolsChanged())
