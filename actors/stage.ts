@@ -53,6 +53,13 @@ interface Turn {
   ttftMs: number | null
 }
 
+/** What came of an inference. */
+interface ReleaseFacts {
+  usage: ChatResult['usage']
+  finishReason?: ChatResult['finishReason']
+  error?: ErrorFacts
+}
+
 interface PendingTool {
   call: ToolCall
   result: string | undefined
@@ -489,8 +496,14 @@ export class StageActor {
   // --- failures of a turn
 
   #onInferenceError(turn: Turn, error: OrlaError): void {
-    this.#release(turn, 'failed', error.message, { usage: {}, error: error.toJSON() }, isFaulty(error))
-    this.#retryOrFail(turn, error)
+    const { requestId } = turn
+    this.#sayReleased(turn, 'failed', error.message, { usage: {}, error: error.toJSON() })
+    // The slot goes back once it is decided what follows: a run that fails must not give it to a stage of its own.
+    try {
+      this.#retryOrFail(turn, error)
+    } finally {
+      this.#releaseSlot(requestId, isFaulty(error) ? 'faulty' : 'ok')
+    }
   }
 
   #onRejected(turn: Turn, facts: ErrorFacts): void {
@@ -702,13 +715,12 @@ export class StageActor {
 
   // --- helpers
 
-  #release(
-    turn: Turn,
-    outcome: 'ok' | 'failed' | 'cancelled',
-    reason: string,
-    facts: { usage: ChatResult['usage']; finishReason?: ChatResult['finishReason']; error?: ErrorFacts },
-    faulty = false,
-  ): void {
+  #release(turn: Turn, outcome: 'ok' | 'cancelled', reason: string, facts: ReleaseFacts): void {
+    this.#sayReleased(turn, outcome, reason, facts)
+    this.#releaseSlot(turn.requestId, outcome === 'cancelled' ? 'inconclusive' : 'ok')
+  }
+
+  #sayReleased(turn: Turn, outcome: 'ok' | 'failed' | 'cancelled', reason: string, facts: ReleaseFacts): void {
     this.#call = undefined
     const durationMs = roundMs(this.#services.clock.nowMs() - turn.grantedAtMs)
     this.#move('released', (from, to) =>
@@ -724,7 +736,6 @@ export class StageActor {
         ...facts,
       }),
     )
-    this.#releaseSlot(turn.requestId, outcome === 'cancelled' ? 'inconclusive' : faulty ? 'faulty' : 'ok')
   }
 
   #releaseSlot(requestId: string, verdict: 'ok' | 'faulty' | 'inconclusive'): void {

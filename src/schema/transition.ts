@@ -94,7 +94,7 @@ export interface StageQueued extends TurnTransition {
   requestPriority: number
   /** Estimated tokens of the whole prompt. */
   promptTokens: number
-  /** Estimated tokens that are new since this run's last request on this backend and model. */
+  /** Estimated tokens that neither the last request of the run nor that of the stage on this backend and model had. */
   addedTokens: number
   /** Hash of the context chain: equal hashes mean equal prompts, message by message. */
   contextHash: string

@@ -204,6 +204,19 @@ describe('a stage that fails takes its siblings with it, and leaves what was don
     runtime.audit()
   })
 
+  test('the slot that it gives back goes to nobody of its own run', async () => {
+    const backend = scripted((call) => call.fail(new BackendError('ORLA_CONTEXT_LENGTH', 'too long'), 5), {
+      windowRequests: 1,
+    })
+    const runtime = await testRuntime({ main: backend })
+    const two = workflow('two')
+      .stage('a', { backend: 'main', prompt: () => 'x' })
+      .stage('b', { backend: 'main', prompt: () => 'x' })
+    await runtime.until(runtime.start(two, undefined).outcome)
+    expect(backend.calls.map(({ stage }) => stage)).toEqual(['a'])
+    runtime.audit()
+  })
+
   test("of two that fail at once, the first is the run's reason", async () => {
     const runtime = await testRuntime({
       main: scripted((call) => call.fail(new BackendError('ORLA_CONTEXT_LENGTH', call.stage), 5)),
