@@ -29,7 +29,7 @@ export interface TestRuntime extends Runtime {
 }
 
 /** Options of a test runtime. */
-export interface TestRuntimeOptions extends Omit<Partial<RuntimeOptions>, 'backends' | 'clock'> {
+interface TestRuntimeOptions extends Omit<Partial<RuntimeOptions>, 'backends' | 'clock'> {
   /** False: nobody observes, so that no token events are made. */
   watch?: boolean
 }
@@ -83,7 +83,7 @@ export async function testRuntime(
 const finalTypes = new Set(['run.completed', 'run.failed'])
 
 /** Checks the feed of runs that ended: numbers, order, continuity, one end, plain data. */
-export function auditTransitions(events: readonly RunEvent[]): void {
+function auditTransitions(events: readonly RunEvent[]): void {
   const byRun = Map.groupBy(events, (event) => event.runId)
   for (const [runId, all] of byRun) {
     const transitions = all.filter((event): event is Transition => 'seq' in event)
