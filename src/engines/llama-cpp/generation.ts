@@ -8,6 +8,7 @@
 //   G3. A finish reason is the model's own: `stop` only for an end that it wrote or a stop text.
 
 import type {
+  ChatHistoryItem,
   ChatModelFunctions,
   Llama,
   LlamaChatResponse,
@@ -44,7 +45,7 @@ const sequenceFull = new OrlaError('ORLA_CONTEXT_LENGTH', 'the sequence is full'
  * @returns tokens of the prompt that need not be evaluated
  * @throws {BackendError} `ORLA_CONTEXT_LENGTH` if the prompt does not fit
  */
-export async function adopt(sequence: LlamaContextSequence, { tokens }: PreparedChat): Promise<number> {
+async function adopt(sequence: LlamaContextSequence, { tokens }: PreparedChat): Promise<number> {
   const { contextSize } = sequence
   if (tokens.length + reserveTokens >= contextSize) {
     throw new BackendError(
@@ -101,9 +102,9 @@ async function converse(
     tools.delta(channel, text)
   }
   const grammar = functions === undefined ? await grammarOf(tools.llama, request) : undefined
-  // Within a call llama.cpp's bindings do not count: the arguments of one could fill the sequence.
+  // What the bindings put in by themselves (the frame of a call) is not in `maxTokens`: the sequence may fill earlier.
   const cut = new AbortController()
-  const before = sequence.tokenMeter.usedOutputTokens
+  const isFull = (): boolean => sequence.nextTokenIndex >= sequence.contextSize - reserveTokens
   const chat = new module.LlamaChat({ contextSequence: sequence, chatWrapper: wrapper, autoDisposeSequence: false })
   try {
     const options = {
@@ -112,8 +113,10 @@ async function converse(
       maxTokens,
       signal: AbortSignal.any([signal, cut.signal]),
       contextShift: {
-        strategy: () => {
-          throw sequenceFull
+        // An error thrown here would be taken for a reason to shift in another way.
+        strategy: ({ chatHistory }: { chatHistory: readonly ChatHistoryItem[] }) => {
+          cut.abort(sequenceFull)
+          return { chatHistory: [...chatHistory] }
         },
       },
       onResponseChunk: (chunk: LlamaChatResponseChunk) =>
@@ -130,7 +133,7 @@ async function converse(
             documentFunctionParams: true,
             onFunctionCallParamsChunk: ({ paramsChunk }) => {
               say('tool', paramsChunk)
-              if (sequence.tokenMeter.usedOutputTokens - before > maxTokens) cut.abort(sequenceFull)
+              if (isFull()) cut.abort(sequenceFull)
             },
           })
     answer.toolCalls = callsOf(response, firstCallNumber(request))

@@ -146,18 +146,19 @@ export async function createLlamaDriver(
     return { result: promise, cancel }
   }
 
-  const chat = (request: ChatRequest, context: ChatContext, prefillOnly: boolean, sink?: ChatSink): ChatCall =>
-    ask<ChatResult>(
-      (id): ChatCommand => ({
-        type: 'chat',
-        id,
-        request,
-        session: context.sessionId ?? context.runId,
-        priority: context.priority ?? 0,
-        prefillOnly,
-      }),
-      sink,
-    )
+  const chat = (request: ChatRequest, context: ChatContext, prefillOnly: boolean, sink?: ChatSink): ChatCall => {
+    const { sessionId, runId, priority = 0, salt } = context
+    const { model: served } = plan.settings
+    const call = ask<ChatResult>((id): ChatCommand => {
+      const session = sessionId ?? runId
+      return { type: 'chat', id, request, session, priority, prefillOnly, ...(salt !== undefined && { salt }) }
+    }, sink)
+    if (request.model !== served) {
+      const what = `backend "${backend}" serves the model "${served}", not "${request.model}"`
+      call.cancel(new BackendError('ORLA_BACKEND_HTTP', what, { details: { backend } }))
+    }
+    return call
+  }
 
   const act = async (command: Unnumbered<KvCommand>, signal?: AbortSignal): Promise<KvAnswer> => {
     const call = ask<KvAnswer>((id) => ({ ...command, id }))

@@ -7,7 +7,8 @@
 // Invariants
 //   H1. Each command but `cancel` is answered exactly once, by `finished`, `done` or `failed`.
 //   H2. A cancelled request gives its sequence back at the next token, and what it evaluated stays of use.
-//   H3. A saved context is only loaded into the model that wrote it: llama.cpp would die of another.
+//   H3. What one salt's requests evaluated is never used for another's, in whatever sequence it is.
+//   H4. A saved context is only loaded into the model that wrote it: llama.cpp would die of another.
 
 import { createHash } from 'node:crypto'
 import { mkdir, open, stat } from 'node:fs/promises'
@@ -36,6 +37,8 @@ interface Loaded {
 export class ModelHost {
   readonly #say: (message: FromModel) => void
   readonly #underWay = new Map<number, AbortController>()
+  /** Salt of what each sequence keeps (H3). */
+  readonly #salts = new WeakMap<LlamaContextSequence, string | undefined>()
   readonly #hit = { cached: 0, prompt: 0 }
   #loaded: Loaded | undefined
 
@@ -128,11 +131,14 @@ export class ModelHost {
     }
   }
 
-  async #chat({ id, request, session, priority, prefillOnly }: ChatCommand, signal: AbortSignal): Promise<ChatResult> {
+  async #chat(command: ChatCommand, signal: AbortSignal): Promise<ChatResult> {
+    const { id, request, session, priority, prefillOnly, salt } = command
     const { module, llama, table, conversations, plan } = this.#ready()
     const chat = conversations.prepare(request)
     const lease = await table.take(session, priority, signal)
     try {
+      if (this.#salts.get(lease.sequence) !== salt) await lease.sequence.clearHistory()
+      this.#salts.set(lease.sequence, salt)
       const tools = {
         module,
         llama,

@@ -43,6 +43,8 @@ export interface ChatCommand {
   request: ChatRequest
   /** Requests of one session keep to one sequence. */
   session: string
+  /** What another salt's requests evaluated is not used for this one. */
+  salt?: string
   /** Higher is sooner. */
   priority: number
   /** Evaluate the prompt and answer nothing. */

@@ -14,8 +14,6 @@ import { RejectedError, type OrlaError } from '../../errors.ts'
 /** A sequence in use. */
 export interface SequenceLease<Sequence> {
   readonly sequence: Sequence
-  /** True if the session was in this sequence before; then what it holds is worth comparing. */
-  readonly returning: boolean
   /** Gives it back. Does nothing the second time. */
   release(): void
 }
@@ -137,14 +135,12 @@ export class SequenceTable<Sequence> {
   }
 
   #lease(seat: Seat<Sequence>, session: string | undefined): SequenceLease<Sequence> {
-    const returning = session !== undefined && seat.session === session
     seat.inUse = true
     seat.session = session
     seat.usedAt = ++this.#uses
     let released = false
     return {
       sequence: seat.sequence,
-      returning,
       release: () => {
         if (released) return
         released = true

@@ -25,16 +25,22 @@ describe('an answer', () => {
   test('ends where the model ends it, streamed and whole alike', async () => {
     const sink = recordingSink()
     const result = await driver.it.chat(asking('hello'), contextOf('run-1'), sink).result
-    expect(result).toMatchObject({ content: 'ok.', reasoning: '', toolCalls: [], finishReason: 'stop', model: 'tiny' })
+    expect(result).toMatchObject({
+      content: 'fine.',
+      reasoning: '',
+      toolCalls: [],
+      finishReason: 'stop',
+      model: 'tiny',
+    })
     expect(sink.deltas.every(([channel]) => channel === 'content')).toBe(true)
-    expect(sink.deltas.map(([, text]) => text).join('')).toBe('ok.')
-    // Three words and the token that ends the turn.
-    expect(result.usage).toMatchObject({ cachedTokens: 0, completionTokens: 4 })
+    expect(sink.deltas.map(([, text]) => text).join('')).toBe('fine.')
+    // Five tokens, and the one that ends the turn.
+    expect(result.usage).toMatchObject({ cachedTokens: 0, completionTokens: 6 })
   })
 
   test('is cut at maxTokens, and says so', async () => {
     const result = await ask(driver.it, asking('hello', { maxTokens: 2 }))
-    expect(result).toMatchObject({ content: 'ok', finishReason: 'length', usage: { completionTokens: 2 } })
+    expect(result).toMatchObject({ content: 'fi', finishReason: 'length', usage: { completionTokens: 2 } })
   })
 
   test('is cut at the end of the sequence, and says so', async () => {
@@ -47,8 +53,8 @@ describe('an answer', () => {
   })
 
   test('ends at a stop text, which is not part of it', async () => {
-    const result = await ask(driver.it, asking('never~', { stop: ['k."'], maxTokens: 50 }))
-    expect(result).toMatchObject({ content: 'o', finishReason: 'stop' })
+    const result = await ask(driver.it, asking('never~', { stop: ['e."'], maxTokens: 50 }))
+    expect(result).toMatchObject({ content: 'fin', finishReason: 'stop' })
   })
 
   test('is the same for the same seed, and another for another', async () => {
@@ -61,7 +67,7 @@ describe('an answer', () => {
   test('keeps thinking apart from the answer, and leaves it out when told to', async () => {
     const sink = recordingSink()
     const result = await driver.it.chat(asking('why?'), contextOf('run-1'), sink).result
-    expect(result).toMatchObject({ content: 'ok.', reasoning: 'hm', finishReason: 'stop' })
+    expect(result).toMatchObject({ content: 'fine.', reasoning: 'hm', finishReason: 'stop' })
     expect(
       sink.deltas
         .filter(([channel]) => channel === 'reasoning')
@@ -69,7 +75,7 @@ describe('an answer', () => {
         .join(''),
     ).toBe('hm')
     const silent = await ask(driver.it, asking('why?', { reasoningEffort: 'none' }))
-    expect(silent).toMatchObject({ content: 'ok.', reasoning: '' })
+    expect(silent).toMatchObject({ content: 'fine.', reasoning: '' })
   })
 
   test('has exactly maxTokens tokens where a workload is replayed', async () => {
@@ -91,7 +97,7 @@ describe('an answer', () => {
     expect(result.finishReason).toBe('stop')
     expect(JSON.parse(result.content)).toEqual({
       category: expect.stringMatching(/^(billing|delivery)$/),
-      why: 'ok.',
+      why: 'fine.',
       urgent: expect.any(Boolean),
     })
   })
@@ -104,7 +110,7 @@ describe('tools', () => {
     const result = await driver.it.chat(request, contextOf('run-1'), sink).result
     expect(result).toMatchObject({ content: '', finishReason: 'tool_calls' })
     expect(result.toolCalls).toMatchObject([{ id: 'call_1', name: 'read_policy' }])
-    expect(JSON.parse(result.toolCalls[0]!.arguments)).toEqual({ topic: 'ok.', page: expect.any(Number) })
+    expect(JSON.parse(result.toolCalls[0]!.arguments)).toEqual({ topic: 'fine.', page: expect.any(Number) })
     expect(sink.deltas.every(([channel]) => channel === 'tool')).toBe(true)
 
     const answered = followUp(
@@ -113,14 +119,14 @@ describe('tools', () => {
       { role: 'tool', toolCallId: 'call_1', content: '{"text":"seven days"}' },
     )
     const second = await ask(driver.it, answered)
-    expect(second).toMatchObject({ content: 'ok.', finishReason: 'stop', toolCalls: [] })
+    expect(second).toMatchObject({ content: 'fine.', finishReason: 'stop', toolCalls: [] })
     // The instructions and the tools are of the first turn.
     expect(second.usage.cachedTokens).toBeGreaterThan(200)
   })
 
   test('are not called when the request forbids it, and always when it demands it', async () => {
     const request = asking('hello', {}, { tools: [readPolicy] })
-    expect(await ask(driver.it, { ...request, toolChoice: 'none' })).toMatchObject({ content: 'ok.', toolCalls: [] })
+    expect(await ask(driver.it, { ...request, toolChoice: 'none' })).toMatchObject({ content: 'fine.', toolCalls: [] })
     const conversation = followUp(
       request,
       { role: 'assistant', content: '', toolCalls: [{ id: 'call_1', name: 'read_policy', arguments: '{}' }] },
@@ -144,7 +150,7 @@ describe('a request that cannot be answered', () => {
     const error = await rejection(ask(driver, asking('x'.repeat(400))))
     expect(error).toMatchObject({ code: 'ORLA_CONTEXT_LENGTH', retryable: false })
     expect(error.details).toMatchObject({ contextLength: 256 })
-    expect(await ask(driver, asking('hello'))).toMatchObject({ content: 'ok.' })
+    expect(await ask(driver, asking('hello'))).toMatchObject({ content: 'fine.' })
   })
 
   test('fails after close, as do those under way', async () => {

@@ -26,10 +26,10 @@ describe('the context of a run', () => {
 
   test('grows: the next turn finds the prompt and the answer before it', async () => {
     const first = await usageOf(driver.it, 'a')
-    const next = followUp(question, { role: 'assistant', content: 'ok.' }, { role: 'user', content: 'and now' })
+    const next = followUp(question, { role: 'assistant', content: 'fine.' }, { role: 'user', content: 'and now' })
     const second = await usageOf(driver.it, 'a', next)
-    // Three tokens of the answer; the one that ended it was drawn, not evaluated.
-    expect(second.cached).toBe(first.prompt + 3)
+    // Five tokens of the answer; the one that ended it was drawn, not evaluated.
+    expect(second.cached).toBe(first.prompt + 5)
     expect(second.prompt).toBeGreaterThan(second.cached)
   })
 
@@ -51,8 +51,8 @@ describe('the context of a run', () => {
   test('is gone after its session ended, and nobody else is hurt', async () => {
     const { prompt } = await usageOf(driver.it, 'a')
     await usageOf(driver.it, 'b')
-    // The prompt and three tokens of the answer.
-    expect(await driver.it.kv.endSession('a')).toEqual({ outcome: 'flushed', scope: 'session', tokens: prompt + 3 })
+    // The prompt and five tokens of the answer.
+    expect(await driver.it.kv.endSession('a')).toEqual({ outcome: 'flushed', scope: 'session', tokens: prompt + 5 })
     expect((await usageOf(driver.it, 'a')).cached).toBe(0)
     expect((await usageOf(driver.it, 'b')).cached).toBe(prompt - 1)
   })

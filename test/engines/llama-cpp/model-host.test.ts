@@ -64,8 +64,8 @@ afterAll(() => host.close())
 test('answers with deltas and one result', async () => {
   const id = chat('a')
   const { result } = await heard('finished', id)
-  expect(result).toMatchObject({ content: 'ok.', finishReason: 'stop' })
-  expect(said.filter((message) => message.type === 'delta' && message.id === id)).toHaveLength(3)
+  expect(result).toMatchObject({ content: 'fine.', finishReason: 'stop' })
+  expect(said.filter((message) => message.type === 'delta' && message.id === id)).toHaveLength(5)
   expect(await act({ type: 'usage' })).toMatchObject({ running: 0, waiting: 0, capacityTokens: 1_024 })
 })
 
@@ -82,6 +82,19 @@ test('calls tools, replays, prefills and counts', async () => {
   const prefilled = chat('b', asking('hello'), true)
   const { promptTokens } = (await heard('finished', prefilled)).result.usage
   expect(await act({ type: 'count', request: asking('hello') })).toEqual({ tokens: promptTokens })
+})
+
+test('cuts a call whose arguments do not end, at the bound and at the end of the sequence', async () => {
+  const tools = [
+    { name: 'read', description: '', parameters: { type: 'object', properties: { a: { type: 'string' } } } },
+  ]
+  for (const params of [{ maxTokens: 40 }, {}]) {
+    const id = chat('a', asking('hello^', params, { tools, toolChoice: 'required' }))
+    const { result } = await heard('finished', id)
+    expect(result).toMatchObject({ finishReason: 'length', toolCalls: [] })
+    const { completionTokens = 0, promptTokens = 0 } = result.usage
+    expect(completionTokens).toBeLessThanOrEqual(params.maxTokens ?? 512 - promptTokens)
+  }
 })
 
 test('matches a schema, and reads templates with arguments of their own', async () => {
@@ -115,7 +128,7 @@ test('says what is wrong with a request, and lives on', async () => {
   expect((await heard('failed', long)).error.code).toBe('ORLA_CONTEXT_LENGTH')
   const empty = chat('a', followUp({ ...asking(''), messages: [] }))
   await Promise.race([heard('finished', empty), heard('failed', empty)])
-  expect((await heard('finished', chat('a'))).result.content).toBe('ok.')
+  expect((await heard('finished', chat('a'))).result.content).toBe('fine.')
 })
 
 test('says why a file cannot be loaded', async () => {

@@ -2,6 +2,8 @@
 
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { CancelledError } from '../../../src/errors.ts'
@@ -44,7 +46,7 @@ describe('a process that is killed', () => {
     const delivered = first.sink.deltas.length
 
     const next = await driver.chat(asking('hello'), contextOf('b'), deaf).result
-    expect(next).toMatchObject({ content: 'ok.', usage: { cachedTokens: 0 } })
+    expect(next).toMatchObject({ content: 'fine.', usage: { cachedTokens: 0 } })
     expect(driver.pid).not.toBe(pid)
     expect(first.sink.deltas.length).toBe(delivered)
   })
@@ -109,7 +111,7 @@ describe('a request that is cancelled', () => {
     expect(third).toMatchObject({ code: 'ORLA_QUEUE_FULL', retryable: true })
     first.cancel(third)
     await first.failure
-    expect((await second).content).toBe('ok.')
+    expect((await second).content).toBe('fine.')
   })
 })
 
@@ -126,7 +128,10 @@ describe('loading', () => {
   })
 
   test('of a file that is no model fails with what llama.cpp says, and is not tried over and over', async () => {
-    await using driver = await connectTiny({ file: fileURLToPath(import.meta.url) })
+    const file = join(model.folder, 'broken', 'tiny.gguf')
+    await mkdir(dirname(file))
+    await writeFile(file, 'GGUF, it says, and nothing more')
+    await using driver = await connectTiny({ file })
     const error = await rejection(driver.chat(asking('hello'), contextOf('a'), deaf).result)
     expect(error).toMatchObject({ code: 'ORLA_BACKEND_UNREACHABLE' })
     expect(error.message).toContain('cannot load')

@@ -1,11 +1,12 @@
 // A model of some 500 kB for tests: real inference, a real KV cache, and words that can be predicted.
 //
 // Llama architecture, one token a byte, random weights of a seed; on top of them a few dimensions are wired by hand:
-//   bigrams    each wired token makes one other likely, so that greedy replies are "ok." and end
+//   bigrams    each wired token makes one other likely, so that greedy replies are "fine." and end
 //   flags      an attention head carries "this token occurred" from anywhere in the context to the present
 //   tools      offered and not yet answered: the reply begins with a call
 //   '?'        in the context: the reply begins with a thought
 //   '~'        in the context: the reply never ends by itself
+//   '^'        in the context: a JSON string never ends by itself
 
 import { writeFile } from 'node:fs/promises'
 import { randomStream } from '../../../src/clock.ts'
@@ -20,7 +21,7 @@ const layers = 2
 const randomFrom = 16
 
 /** Dimensions with a meaning: a constant, and for each flag the token itself and "it occurred". */
-const dimension = { constant: 0, tools: 1, answered: 2, thinks: 3, endless: 4 } as const
+const dimension = { constant: 0, tools: 1, answered: 2, thinks: 3, endless: 4, unquoted: 5 } as const
 const occurred = 8
 
 /** Special tokens, each the whole text of a piece of the chat template. */
@@ -92,19 +93,21 @@ function byteTokens(): string[] {
 
 /** Which token makes which likely; the second wish counts where a grammar forbids the first. */
 const bigrams: [from: string, to: string, logit: number][] = [
-  [special.reply, 'o', 20],
-  ['o', 'k', 20],
-  ['k', '.', 20],
+  [special.reply, 'f', 20],
+  ['f', 'i', 20],
+  ['i', 'n', 20],
+  ['n', 'e', 20],
+  ['e', '.', 20],
   ['.', special.end, 28],
   ['.', '"', 16],
-  ['.', 'o', 12],
-  ['"', 'o', 16],
+  ['.', 'f', 12],
+  ['"', 'f', 16],
   ['"', ',', 14],
   ['"', '}', 13],
   [special.think, 'h', 20],
   ['h', 'm', 20],
   ['m', special.thinkEnd, 20],
-  [special.thinkEnd, 'o', 20],
+  [special.thinkEnd, 'f', 20],
   [special.callEnd, special.end, 28],
   ['1', ',', 14],
   ['1', '}', 13],
@@ -142,6 +145,7 @@ export async function writeTinyModel(
     [special.answered, dimension.answered],
     ['?', dimension.thinks],
     ['~', dimension.endless],
+    ['^', dimension.unquoted],
   ] as const) {
     embedding[id(token) * width + flag] = 8
   }
@@ -163,6 +167,7 @@ export async function writeTinyModel(
   wire(special.think, special.reply, 16)
   lean(special.think, occurred + dimension.thinks, 1.2)
   lean(special.end, occurred + dimension.endless, -6)
+  lean('"', occurred + dimension.unquoted, -6)
   for (const blank of ['Ġ', 'Ċ', 'ĉ', 'č']) lean(blank, dimension.constant, -3)
   for (const never of [special.bos, special.start, special.tools, special.answered, special.reply, special.callEnd]) {
     lean(never, dimension.constant, -8)
@@ -181,7 +186,13 @@ export async function writeTinyModel(
     if (layer === 0) {
       // The last pair of a head turns least with the position (RoPE), so it can look anywhere.
       const still = headWidth - 2
-      for (const flag of [dimension.tools, dimension.answered, dimension.thinks, dimension.endless]) {
+      for (const flag of [
+        dimension.tools,
+        dimension.answered,
+        dimension.thinks,
+        dimension.endless,
+        dimension.unquoted,
+      ]) {
         const row = flag * headWidth
         for (let i = 0; i < headWidth; i++) {
           query.fill(0, (row + i) * width, (row + i + 1) * width)
