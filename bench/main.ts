@@ -26,6 +26,10 @@ const benches: Record<string, Entry> = {
     about: 'virtual seconds and turns a second: the engine model alone, and the whole runtime on it',
     load: () => import('./simulator-speed.ts'),
   },
+  'simulator-fronts': {
+    about: 'the same requests in process and over HTTP: cached tokens and times',
+    load: () => import('./simulator-fronts.ts'),
+  },
   'simulator-recipes': {
     about: "the paper's two experiments on the engine model, with their ablations",
     load: () => import('./simulator-recipes.ts'),

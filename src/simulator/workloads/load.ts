@@ -31,7 +31,7 @@ export async function loadWorkload(path: string, options: LoadOptions = {}): Pro
   const lines = readLines(path, problems)
   const { value: first } = await lines.next()
   try {
-    if (first === undefined) problems.add({ line: 1 }, 'empty', 'the file is empty')
+    if (first === undefined && problems.count === 0) problems.add({ line: 1 }, 'empty', 'the file is empty')
     problems.throwIfAny()
     const { number, text } = first as Line
     const format = formats.find((candidate) => candidate.begins(text))
