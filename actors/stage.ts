@@ -583,8 +583,10 @@ export class StageActor {
   /** Why a call is answered without running anything. */
   #refusal(call: ToolCall, place: number): string | undefined {
     const { tools } = this.definition
-    if (!tools.has(call.name))
-      return `error: there is no tool "${call.name}"; there are: ${[...tools.keys()].join(', ')}`
+    if (!tools.has(call.name)) {
+      const known = tools.size === 0 ? 'none is offered' : `there are: ${[...tools.keys()].join(', ')}`
+      return `error: there is no tool "${call.name}"; ${known}`
+    }
     if (place < limits.toolCallsPerTurnMax) return undefined
     return `error: more than ${limits.toolCallsPerTurnMax} tool calls in one turn; this one was not made`
   }

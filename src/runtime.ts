@@ -152,6 +152,7 @@ class OrlaRuntime implements Runtime {
   readonly #verified = new WeakSet<WorkflowDefinition>()
   /** Policies given as objects or functions, by the name that messages call them. */
   readonly #policies = new Map<string, () => SchedulingPolicy>()
+  readonly #policyNames = new WeakMap<object, string>()
   readonly #cloneMessages: boolean
   readonly #runIdSuffix: string
   #runCount = 0
@@ -621,8 +622,13 @@ class OrlaRuntime implements Runtime {
       throw new OptionsError('scheduling', [{ path: 'policy', code: 'unknown_policy', message }])
     }
     const make = typeof option === 'function' ? option : () => option
-    const name = `${make().name}#${this.#policies.size + 1}`
-    this.#policies.set(name, make)
+    // Known by identity: setting the same policy again and again adds nothing.
+    let name = this.#policyNames.get(option)
+    if (name === undefined) {
+      name = `${make().name}#${this.#policies.size + 1}`
+      this.#policyNames.set(option, name)
+      this.#policies.set(name, make)
+    }
     return name
   }
 }

@@ -71,7 +71,8 @@ export function decideTurn(
       `stage "${stage.name}": the answer was cut by the token limit${result.toolCalls.length > 0 ? ' in the middle of a tool call' : ''}; raise maxTokens`,
     )
   }
-  if (result.toolCalls.length > 0 && state.phase === 'work') {
+  // A model may call tools that nobody offered: it is told so, like of any unknown tool.
+  if (result.toolCalls.length > 0 && (state.phase === 'work' || stage.output === undefined)) {
     return state.turns >= stage.turnsMax
       ? fail(
           'ORLA_STAGE_MAX_TURNS',
