@@ -2,7 +2,7 @@
 
 import { llamaServer } from './engines/llama-server.ts'
 import { ollama } from './engines/ollama.ts'
-import { openAi } from './engines/openai.ts'
+import { openAi, openAiCompatible } from './engines/openai.ts'
 import { sglang } from './engines/sglang.ts'
 import { simulatedHttp } from './engines/simulated-http.ts'
 import { vllm } from './engines/vllm.ts'
@@ -51,7 +51,13 @@ export type { RequestView } from './scheduling/request-view.ts'
 export type { BackendView, Mapper, MappingDecision, MappingRequest } from './mapping/mapper.ts'
 
 // Backends
-export { llamaServer, ollama, openAi, sglang, vllm }
+export { llamaServer, ollama, openAi, openAiCompatible, sglang, vllm }
+export { declaredCapabilities, openAiDialect } from './engines/openai-driver.ts'
+export type { EngineAccess, OpenAiDialect, RequestExtras } from './engines/openai-driver.ts'
+export type { OpenAiOptions } from './engines/openai-options.ts'
+export type { ChatCall, ChatContext, ChatSink, Driver, DriverEnvironment, ProbeResult } from './engines/driver.ts'
+export { llamaCpp } from './engines/llama-cpp/llama-cpp.ts'
+export type { LlamaCppOptions } from './engines/llama-cpp/options.ts'
 export { dynamo } from './engines/dynamo.ts'
 export { detectEngine } from './engines/detect.ts'
 export type { DetectedEngine } from './engines/detect.ts'

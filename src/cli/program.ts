@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { demoOptions, type DemoFlags } from './demo/options.ts'
 import { exitCodes, explain, type ExitCode } from './exit-code.ts'
+import { addDoctorCommand } from './doctor/register.ts'
 import { addTestbedCommands } from './testbed/commands.ts'
 import { sanitize } from './view/sanitize.ts'
 
@@ -22,10 +23,11 @@ Examples:
   orla demo --part 2                         only what shows scheduling
   orla demo --light-url http://127.0.0.1:8000 --light-model Qwen/Qwen3-4B \\
             --heavy-url http://127.0.0.1:8001 --heavy-model Qwen/Qwen3-8B
+  orla demo --gguf qwen3-4b.gguf             no server: one model file, run by this program
 
 Environment:
-  ORLA_BACKEND        sim (default) or openai
-  OPENAI_API_KEY      sent to the servers of --light-url and --heavy-url, if set
+  ORLA_BACKEND        sim (default), openai, vllm, sglang, ollama or llamacpp
+  OPENAI_API_KEY      sent to the servers of --light-url and --heavy-url, if set, with ORLA_BACKEND=openai only
   NO_COLOR, FORCE_COLOR, TERM=dumb, LC_ALL, LC_CTYPE, LANG   what the terminal can show
 
 Exit codes:
@@ -68,6 +70,7 @@ export async function main(argv: readonly string[]): Promise<ExitCode> {
     .option('--heavy-url <url>', 'OpenAI-compatible server of the heavy model')
     .option('--light-model <name>', 'light model (default: qwen3-4b)')
     .option('--heavy-model <name>', 'heavy model (default: qwen3-8b)')
+    .option('--gguf <file>', 'run this model file as both models (needs the package node-llama-cpp)')
     .option('--seed <number>', 'seed of everything that is left to chance')
     .option('--deadline-ms <number>', 'cancel the run after so many milliseconds')
     .option('--no-color', 'no colours')
@@ -92,6 +95,7 @@ export async function main(argv: readonly string[]): Promise<ExitCode> {
     })
 
   addTestbedCommands(program, (code) => (exitCode = code))
+  addDoctorCommand(program, (code) => (exitCode = code))
 
   try {
     await program.parseAsync(argv, { from: 'user' })

@@ -66,10 +66,12 @@ function vllmDialect(given: { cachedTokens: boolean; priorities: boolean }): Ope
         access.http.send({ path: `${access.http.url.rootPath}/openapi.json`, timeoutMs }).catch(() => undefined),
       ])
       if (seen.engine !== 'vllm') return capabilities
+      const notes = capabilities.notes ?? []
+      if (!given.cachedTokens) notes.push('it reports cached tokens only with --enable-prompt-tokens-details')
+      if (given.priorities) notes.push('it heeds priorities only with --scheduling-policy priority, and does not tell')
       const devMode = '/reset_prefix_cache' in objectOf(objectOf(api?.value)['paths'])
-      if (devMode) return { ...capabilities, kv: { ...capabilities.kv, flushAll: 'exact' } }
-      capabilities.notes?.push('its cache cannot be emptied: start it with VLLM_SERVER_DEV_MODE=1 for that')
-      return capabilities
+      if (!devMode) notes.push('its cache cannot be emptied: start it with VLLM_SERVER_DEV_MODE=1 for that')
+      return { ...capabilities, notes, kv: { ...capabilities.kv, flushAll: devMode ? 'exact' : 'none' } }
     },
     countTokens,
     kv: vllmKv,

@@ -145,7 +145,7 @@ describe.concurrent('bad input', () => {
     ['a ticket beyond what the workflow takes', ['--ticket', 'FOLDER/long.txt'], 2, /ORLA_INPUT/],
     ['an unknown option', ['--jsn'], 2, /Did you mean --json\?/],
     ['an unknown sample', ['--sample', 'outtage'], 2, /did you mean "outage"\?.*duplicate-charge/],
-    ['an engine without driver', [], 2, /"vllm" has no driver.*supported are: sim, openai/s, { ORLA_BACKEND: 'vllm' }],
+    ['an engine that is not known', [], 2, /there is no "vlm".*did you mean "vllm"/s, { ORLA_BACKEND: 'vlm' }],
     ['a server that does not listen', ['--light-url', 'http://127.0.0.1:9'], 4, /127\.0\.0\.1:9.*check that/s],
     ['two bad URLs', ['--light-url', 'ftp://a', '--heavy-url', 'b c'], 3, /--light-url: .*--heavy-url: /s],
   ]

@@ -59,10 +59,20 @@ describe('options', () => {
   })
 
   test.for([
-    ['vllm', /OpenAI-compatible server works with ORLA_BACKEND=openai .*8000.*8001/],
-    ['sglang', /30000.*30001/],
-    ['ollama', /11434/],
-    ['llamacpp', /8080.*8081/],
+    ['vllm', ':8000', ':8001'],
+    ['sglang', ':30000', ':30001'],
+    ['ollama', ':11434', ':11434'],
+    ['llamacpp', ':8080', ':8081'],
+  ] as const)('ORLA_BACKEND=%s has its usual places, and gets no key of a cloud', ([name, light, heavy]) => {
+    const { backend } = of({}, { ORLA_BACKEND: name, OPENAI_API_KEY: 'secret' })
+    expect(backend).toMatchObject({
+      kind: name,
+      urls: { light: `http://127.0.0.1${light}`, heavy: `http://127.0.0.1${heavy}` },
+      apiKeyEnv: undefined,
+    })
+  })
+
+  test.for([
     ['Sim', /did you mean "sim"/],
     ['constructor', /there is no "constructor"/],
   ] as const)('refuses ORLA_BACKEND=%s', ([name, says]) => {

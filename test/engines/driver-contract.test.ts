@@ -1,6 +1,6 @@
 // Every driver against the front of its engine, over real sockets.
 
-import { describe, test } from 'vitest'
+import { beforeAll, describe, test } from 'vitest'
 import { driverContract, type DriverContractOptions } from '../../src/engines/contract/driver-contract.ts'
 import { dynamo } from '../../src/engines/dynamo.ts'
 import { llamaServer } from '../../src/engines/llama-server.ts'
@@ -8,6 +8,7 @@ import { ollama } from '../../src/engines/ollama.ts'
 import { openAi } from '../../src/engines/openai.ts'
 import { sglang } from '../../src/engines/sglang.ts'
 import { vllm } from '../../src/engines/vllm.ts'
+import { loadTokenText } from '../../src/simulator/token-text.ts'
 import { subjectsOn } from './flavours.ts'
 
 const noCount = 'nothing on its wire counts tokens'
@@ -97,6 +98,11 @@ const suites: Record<string, DriverContractOptions> = {
     },
   },
 }
+
+// The tokenizer loads once, for some hundred milliseconds in which nothing else happens.
+beforeAll(async () => {
+  await loadTokenText()
+})
 
 describe.each(Object.entries(suites))('%s', (_name, options) => {
   for (const { name, run } of driverContract(options)) test.concurrent(name, run)

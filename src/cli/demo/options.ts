@@ -8,18 +8,17 @@ import type { Environment } from '../view/terminal.ts'
 const policyNames = ['fcfs', 'priority', 'sjf'] as const satisfies readonly PolicyOption[]
 
 /** Engines that ORLA_BACKEND may name, and where each listens unless told otherwise. */
-const engines = {
-  sim: undefined,
+const engineUrls = {
   openai: { light: 'http://127.0.0.1:8000', heavy: 'http://127.0.0.1:8001' },
+  vllm: { light: 'http://127.0.0.1:8000', heavy: 'http://127.0.0.1:8001' },
+  sglang: { light: 'http://127.0.0.1:30000', heavy: 'http://127.0.0.1:30001' },
+  // One server serves both models.
+  ollama: { light: 'http://127.0.0.1:11434', heavy: 'http://127.0.0.1:11434' },
+  llamacpp: { light: 'http://127.0.0.1:8080', heavy: 'http://127.0.0.1:8081' },
 } as const
 
-/** Engines that are known by name and have no driver of their own yet. */
-const unsupportedEngines: Readonly<Record<string, string>> = {
-  vllm: '--light-url http://127.0.0.1:8000 --heavy-url http://127.0.0.1:8001',
-  sglang: '--light-url http://127.0.0.1:30000 --heavy-url http://127.0.0.1:30001',
-  ollama: '--light-url http://127.0.0.1:11434 --heavy-url http://127.0.0.1:11434',
-  llamacpp: '--light-url http://127.0.0.1:8080 --heavy-url http://127.0.0.1:8081',
-}
+/** Engines that listen somewhere. */
+export type ServedKind = keyof typeof engineUrls
 
 /** Flags of `demo` as the command line gives them: text, unchecked. */
 export interface DemoFlags {
@@ -30,6 +29,7 @@ export interface DemoFlags {
   heavyUrl?: string
   lightModel?: string
   heavyModel?: string
+  gguf?: string
   seed?: string
   stagePolicy?: string
   deadlineMs?: string
@@ -41,8 +41,10 @@ export interface DemoFlags {
 /** Where the two models are served. */
 export type BackendChoice =
   | { kind: 'sim'; models: { light: string; heavy: string } }
+  /** One model file for both, run by this program. */
+  | { kind: 'gguf'; file: string }
   | {
-      kind: 'openai'
+      kind: ServedKind
       models: { light: string; heavy: string }
       urls: { light: string; heavy: string }
       apiKeyEnv: string | undefined
@@ -93,24 +95,34 @@ export function demoOptions(flags: DemoFlags, env: Environment): DemoOptions {
 
 function backendChoice(flags: DemoFlags, env: Environment): BackendChoice {
   const named = env['ORLA_BACKEND'] ?? ''
+  if (flags.gguf !== undefined) return ggufChoice(flags.gguf, flags, named)
   const models = { light: flags.lightModel ?? 'qwen3-4b', heavy: flags.heavyModel ?? 'qwen3-8b' }
   const hasUrl = flags.lightUrl !== undefined || flags.heavyUrl !== undefined
   const name = named === '' ? (hasUrl ? 'openai' : 'sim') : named
-  const instead = unsupportedEngines[name]
-  if (Object.hasOwn(unsupportedEngines, name) && instead !== undefined) {
-    throw new CommandError(
-      `ORLA_BACKEND: "${name}" has no driver of its own yet; supported are: ${Object.keys(engines).join(', ')}. ` +
-        `Its OpenAI-compatible server works with ORLA_BACKEND=openai ${instead}`,
-    )
-  }
   if (name === 'sim') {
     if (!hasUrl) return { kind: 'sim', models }
     throw new CommandError('ORLA_BACKEND=sim excludes --light-url and --heavy-url: leave one of them out')
   }
-  if (name !== 'openai') throw unknownName('ORLA_BACKEND', name, Object.keys(engines))
-  const urls = { light: flags.lightUrl ?? engines.openai.light, heavy: flags.heavyUrl ?? engines.openai.heavy }
-  const apiKeyEnv = (env['OPENAI_API_KEY'] ?? '') === '' ? undefined : 'OPENAI_API_KEY'
-  return { kind: 'openai', models, urls, apiKeyEnv }
+  if (!isServed(name)) throw unknownName('ORLA_BACKEND', name, ['sim', ...Object.keys(engineUrls)])
+  const usual = engineUrls[name]
+  const urls = { light: flags.lightUrl ?? usual.light, heavy: flags.heavyUrl ?? usual.heavy }
+  // The key of a cloud goes to what was named as one, not to engines of one's own.
+  const hasKey = name === 'openai' && (env['OPENAI_API_KEY'] ?? '') !== ''
+  return { kind: name, models, urls, apiKeyEnv: hasKey ? 'OPENAI_API_KEY' : undefined }
+}
+
+function ggufChoice(file: string, flags: DemoFlags, named: string): BackendChoice {
+  const others = (['lightUrl', 'heavyUrl', 'lightModel', 'heavyModel'] as const).filter(
+    (key) => flags[key] !== undefined,
+  )
+  const spelled = others.map((key) => `--${key.replace(/[A-Z]/, (letter) => `-${letter.toLowerCase()}`)}`)
+  if (named !== '') spelled.unshift(`ORLA_BACKEND=${named}`)
+  if (spelled.length === 0) return { kind: 'gguf', file }
+  throw new CommandError(`--gguf runs one model file as both models: leave out ${spelled.join(' and ')}`)
+}
+
+function isServed(name: string): name is ServedKind {
+  return Object.hasOwn(engineUrls, name)
 }
 
 function wholeNumber(flag: string, text: string | undefined, min: number, max: number): number | undefined {

@@ -14,7 +14,7 @@ import { wireChecks } from './wire-checks.ts'
 /** Options of {@link driverContract}. */
 export interface DriverContractOptions {
   /** Starts an engine for one check; its model should answer at a rate that leaves time to cancel. */
-  start(): Promise<ContractSubject>
+  start: () => Promise<ContractSubject>
   /** Checks that this driver cannot pass, by name, each with the reason. */
   exceptions?: Readonly<Partial<Record<ContractCheckName, string>>>
 }
@@ -23,7 +23,7 @@ export interface DriverContractOptions {
 export interface ContractCheck {
   name: string
   /** Rejects with an Error that says what was promised and what was seen. */
-  run(): Promise<void>
+  run: () => Promise<void>
 }
 
 const checks = { ...chatChecks, ...faultChecks, ...kvChecks, ...wireChecks } satisfies Record<string, Check>

@@ -25,7 +25,7 @@ function fieldsOf({ headers, body }: ObservedRequest): Map<string, string> {
 
 /** Priorities as the wire has them, wherever they are. */
 function prioritiesOf(request: ObservedRequest): number[] {
-  return [...fieldsOf(request)].filter(([path]) => /priority$/.test(path)).map(([, value]) => Number(value))
+  return [...fieldsOf(request)].filter(([path]) => path.endsWith('priority')).map(([, value]) => Number(value))
 }
 
 /** Checks of what goes over the wire. */
