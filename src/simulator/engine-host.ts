@@ -24,6 +24,7 @@ export function hostEngines(port: MessagePort, clock: Clock): void {
       const server = await serveEngine(await buildEngine(plan, clock), {
         clock,
         ...(plan.flavour !== undefined && { flavour: plan.flavour }),
+        ...(plan.faults !== undefined && { faults: plan.faults }),
       })
       servers.set(id, server)
       say({ type: 'started', id, url: server.url })

@@ -4,6 +4,7 @@ import type { Clock } from '../clock.ts'
 import { chatEngine, type ChatEngine } from './chat-engine.ts'
 import { defaultResponder } from './default-responder.ts'
 import type { EngineModel } from './engine-model.ts'
+import type { FaultPlan } from './faults/plan.ts'
 import type { FlavourOptions } from './flavours/flavour.ts'
 import { promptSpans } from './prompt-spans.ts'
 import { importExport, importResponder, type Responder } from './responder.ts'
@@ -45,6 +46,8 @@ export interface EnginePlan<Source = EngineSource | EngineFactory, Words = Respo
   responder: Words | undefined
   /** What its HTTP front is like; the plain OpenAI wire when absent. */
   flavour?: FlavourOptions
+  /** What goes wrong on its HTTP front; nothing when absent. */
+  faults?: FaultPlan
 }
 
 /** A plan without functions: it can be sent to the engine thread. */

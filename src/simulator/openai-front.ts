@@ -15,6 +15,9 @@ import { BackendError, messageOf } from '../errors.ts'
 import { limits } from '../limits.ts'
 import { parseJson } from '../schema/json.ts'
 import type { ChatDemand, ChatEngine, ChatListener, EngineFault } from './chat-engine.ts'
+import type { Fault } from './faults/catalogue.ts'
+import { FaultHost } from './faults/fault-host.ts'
+import type { FaultPlan } from './faults/plan.ts'
 import { objectOf, type Demand, type Flavour, type FlavourOptions, type JsonObject } from './flavours/flavour.ts'
 import { makeFlavour } from './flavours/make-flavour.ts'
 import { SseWriter } from './sse-writer.ts'
@@ -63,6 +66,8 @@ export interface ServeOptions {
   seen?: (request: SeenRequest) => void
   /** Asked for each chat request: what is to go wrong with it. */
   nextFault?: () => FrontFault | undefined
+  /** Faults by plan; with one, if only an empty one, requests may also ask for faults by header. */
+  faults?: FaultPlan
 }
 
 /** How far beyond its limit a body is thrown away so that the sender can read the error, as a multiple. */
@@ -78,7 +83,15 @@ const keepAliveMs = 65_000
  * @throws {BackendError} `ORLA_BACKEND_UNREACHABLE` if the port cannot be listened on
  */
 export async function serveEngine(engine: ChatEngine, options: ServeOptions): Promise<EngineServer> {
-  const front = new Front(engine, options)
+  let closed = false
+  const refuse = (ms: number): void => {
+    server.close()
+    server.closeAllConnections()
+    options.clock.setTimer(ms, () => {
+      if (!closed) server.listen(port, '127.0.0.1')
+    })
+  }
+  const front = new Front(engine, options, refuse)
   const server = createServer({ keepAliveTimeout: keepAliveMs }, (request, response) => {
     front.handle(request, response).catch((error: unknown) => front.fail(response, error))
   })
@@ -96,6 +109,7 @@ export async function serveEngine(engine: ChatEngine, options: ServeOptions): Pr
     },
     close: () =>
       new Promise((resolve) => {
+        closed = true
         server.close(() => resolve())
         server.closeAllConnections()
       }),
@@ -119,11 +133,14 @@ class Front {
   readonly #flavour: Flavour
   readonly #forms: WireForms
   readonly #live = new Map<JsonObject, () => void>()
+  readonly #faults: FaultHost | undefined
   #requests = 0
 
-  constructor(engine: ChatEngine, options: ServeOptions) {
+  constructor(engine: ChatEngine, options: ServeOptions, refuse: (ms: number) => void) {
+    const { clock, faults: plan } = options
     this.#options = options
     this.#engine = engine
+    this.#faults = plan && new FaultHost({ plan, seed: clock.seed, clock, model: engine.model, refuse })
     this.#flavour = makeFlavour(options.flavour ?? { engine: 'openai' }, {
       engine,
       clock: options.clock,
@@ -168,7 +185,8 @@ class Front {
     const { method = 'GET' } = request
     const asked = { method, path: url.pathname, query: url.searchParams, body: objectOf(parsedOrUndefined(body)) }
     this.#options.seen?.({ method, path: request.url ?? '/', headers: request.headers, body: asked.body })
-    const reply = await this.#flavour.respond?.(asked)
+    const respond = () => this.#flavour.respond?.(asked)
+    const reply = await (this.#faults?.beside(request, asked.path, respond) ?? respond())
     if (reply === undefined) {
       return this.#sendFault(response, { status: 404, type: 'NotFoundError', message: `Not Found: ${url.pathname}` })
     }
@@ -191,10 +209,15 @@ class Front {
       if (fault.retryAfterS !== undefined) response.setHeader('retry-after', String(fault.retryAfterS))
       return this.#refuse(response, fault.fault, objectOf(json.value))
     }
+    const verdict = await this.#faults?.chat(request, response, objectOf(json.value)['stream'] === true)
+    if (verdict?.go === false) {
+      if (verdict.problem !== undefined) this.#sendFault(response, invalidRequest(verdict.problem))
+      return
+    }
     const parsed = parseChatRequest(this.#flavour.readBody?.(objectOf(json.value)) ?? json.value, this.#engine.model)
     if ('fault' in parsed) return this.#sendFault(response, parsed.fault)
     const asked = this.#flavour.read?.(parsed.request) ?? parsed.request
-    this.#answer(asked, objectOf(json.value), response, fault?.kind)
+    this.#answer(asked, objectOf(json.value), response, fault?.kind, verdict?.within)
   }
 
   /** The whole body, or undefined once the request was answered or its client has gone. */
@@ -215,14 +238,17 @@ class Front {
     body: JsonObject,
     response: ServerResponse,
     breaks: 'error' | 'end' | 'cut' | undefined,
+    within: Fault | undefined,
   ): void {
     const requestId = String(++this.#requests)
     const forms = this.#forms
     const id = this.#flavour.responseId?.(body) ?? `chatcmpl-${requestId}`
     const head: ResponseHead = { id, created: this.#nowSeconds(), model: this.#engine.model }
-    const writer = stream ? new SseWriter(response, head, forms) : undefined
     let abort = (): void => {}
+    const out = within && stream ? this.#faults?.stream(within, response, () => abort()) : undefined
+    const writer = stream ? new SseWriter(out ?? response, head, forms) : undefined
     let leave = (): void => {}
+    let broken = false
     const over = (): void => {
       abort()
       leave()
@@ -241,20 +267,24 @@ class Front {
     })
     const listener: ChatListener = {
       parts: (parts) => {
+        if (broken) return
         writer?.parts(parts)
         if (breaks === undefined || writer === undefined) return
+        broken = true
         abort()
         if (breaks === 'error') failInStream(brokenFault)
         else if (breaks === 'end') writer.end([], false)
         else setImmediate(() => response.destroy())
       },
       finished: (end) => {
-        if (response.writableEnded) return
+        if (broken || response.writableEnded) return
         if (end.outcome === 'failed') {
-          if (writer !== undefined && response.headersSent) failInStream(end.fault)
+          if (writer?.begun === true) failInStream(end.fault)
           else this.#refuse(response, end.fault, body)
         } else if (writer === undefined) {
-          sendJson(response, 200, forms.completion(head, end.result))
+          const completion = forms.completion(head, end.result)
+          if (within === undefined) sendJson(response, 200, completion)
+          else this.#faults?.whole(within, response, JSON.stringify(completion))
         } else writer.end(forms.end(head, end.result, includeUsage))
       },
     }

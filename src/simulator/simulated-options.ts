@@ -6,6 +6,7 @@ import { OptionsError, type Issue } from '../errors.ts'
 import { BackendSettings, type BackendOptions } from '../schema/backend.ts'
 import { parseOptions } from '../schema/options.ts'
 import type { EngineFactory, EnginePlan, EngineSource } from './engine-plan.ts'
+import { FaultPlan, type FaultPlanInput } from './faults/plan.ts'
 import { FlavourOptions, type FlavourName } from './flavours/flavour.ts'
 import { enginePreset, type EnginePresetOptions } from './presets/engines.ts'
 import type { Responder } from './responder.ts'
@@ -44,6 +45,11 @@ export interface SimulatedOptions extends BackendOptions {
    * plain OpenAI wire.
    */
   flavour?: FlavourName | FlavourOptions
+  /**
+   * What goes wrong on the wire, and when (`http` only): see `faultCatalogue` of `orla/testing`. With a plan, if only an
+   * empty one, requests may also ask for a fault by the header `x-orla-fault`.
+   */
+  faults?: FaultPlanInput
 }
 
 /** Tokens of prompt and answer together where neither options nor preset say: Qwen3's without extension. */
@@ -96,7 +102,8 @@ export interface ParsedOptions {
  * @throws {OptionsError} `ORLA_OPTIONS` with every problem, also for a function that `http` cannot take along
  */
 export function parseSimulatedOptions(options: SimulatedOptions): ParsedOptions {
-  const functionsFit = options.transport !== 'http' && options.flavour === undefined
+  const onWire = (['flavour', 'faults'] as const).filter((key) => options[key] !== undefined)
+  const functionsFit = options.transport !== 'http' && onWire.length === 0
   const schema = z
     .strictObject({
       ...BackendSettings.shape,
@@ -106,14 +113,15 @@ export function parseSimulatedOptions(options: SimulatedOptions): ParsedOptions 
       responder: typeof options.responder === 'function' ? func : file.optional(),
       engine: formOf(options.engine).optional(),
       flavour: (typeof options.flavour === 'string' ? FlavourOptions.shape.engine : FlavourOptions).optional(),
+      faults: FaultPlan.optional(),
     })
     .check((context) => {
       for (const { path, message } of presetIssues(options.engine)) {
         context.issues.push({ code: 'custom', path: ['engine', 'preset', path], input: options.engine, message })
       }
-      if (options.flavour !== undefined && options.transport === 'in-process') {
-        const message = 'is how an engine speaks on the wire: leave transport "in-process" out'
-        context.issues.push({ code: 'custom', path: ['flavour'], input: options.flavour, message })
+      for (const key of options.transport === 'in-process' ? onWire : []) {
+        const message = 'is about the wire of an engine: leave transport "in-process" out'
+        context.issues.push({ code: 'custom', path: [key], input: options[key], message })
       }
       for (const key of ['responder', 'engine'] as const) {
         if (functionsFit || typeof options[key] !== 'function') continue
@@ -122,7 +130,7 @@ export function parseSimulatedOptions(options: SimulatedOptions): ParsedOptions 
       }
     })
   const parsed = parseOptions(schema, options, `options of simulated backend "${options.model}"`)
-  const { speed, transport, responder: _responder, engine: _engine, flavour: _flavour, ...rest } = parsed
+  const { speed, transport, responder: _responder, engine: _engine, flavour: _flavour, faults, ...rest } = parsed
   const { responder } = options
   const flavour = typeof options.flavour === 'string' ? { engine: options.flavour } : options.flavour
   const source = sourceOf(options.engine)
@@ -130,7 +138,7 @@ export function parseSimulatedOptions(options: SimulatedOptions): ParsedOptions 
   const contextLength = rest.contextLength ?? known
   return {
     settings: { ...rest, contextLength },
-    transport: flavour === undefined ? transport : 'http',
+    transport: onWire.length === 0 ? transport : 'http',
     plan: (clock) => ({
       model: rest.model,
       contextLength,
@@ -139,6 +147,7 @@ export function parseSimulatedOptions(options: SimulatedOptions): ParsedOptions 
       engine: source,
       responder: responder instanceof URL ? responder.href : responder,
       ...(flavour !== undefined && { flavour }),
+      ...(faults !== undefined && { faults }),
     }),
   }
 }

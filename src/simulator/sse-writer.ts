@@ -5,13 +5,21 @@
 //   W1. Nothing is written while the socket is full; what comes meanwhile waits, at most one answer long.
 //   W2. Order is kept; parts of one channel that wait together go out as one event.
 
-import type { ServerResponse } from 'node:http'
 import type { AnswerPart } from './answer.ts'
 import { openAiLook, wireForms, type ResponseHead, type WireForms } from './wire-response.ts'
 
+/** Where the events go: a response, or what stands in its place. */
+export interface SseSink {
+  writeHead(status: number, headers: Readonly<Record<string, string>>): unknown
+  /** False while the client is behind; `drain` says when it is not any more. */
+  write(text: string): boolean
+  end(text: string): unknown
+  on(event: 'drain', listener: () => void): unknown
+}
+
 /** Writes one answer as server-sent events. */
 export class SseWriter {
-  readonly #response: ServerResponse
+  readonly #response: SseSink
   readonly #head: ResponseHead
   readonly #forms: WireForms
   #full = false
@@ -19,7 +27,7 @@ export class SseWriter {
   #waiting: AnswerPart[] = []
   #last: { events: readonly object[]; done: boolean } | undefined
 
-  constructor(response: ServerResponse, head: ResponseHead, forms: WireForms = wireForms(openAiLook)) {
+  constructor(response: SseSink, head: ResponseHead, forms: WireForms = wireForms(openAiLook)) {
     this.#forms = forms
     this.#response = response
     this.#head = head
@@ -27,6 +35,11 @@ export class SseWriter {
       this.#full = false
       this.#flush()
     })
+  }
+
+  /** True once the status is out, so that no other can be sent. */
+  get begun(): boolean {
+    return this.#begun
   }
 
   /** Parts of the answer. The first call sends status and role. */

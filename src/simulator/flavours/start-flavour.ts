@@ -3,6 +3,7 @@
 import { realClock } from '../../clock.ts'
 import type { EngineStats } from '../engine-model.ts'
 import { buildEngine, type EngineSource } from '../engine-plan.ts'
+import { FaultPlan, type FaultPlanInput } from '../faults/plan.ts'
 import { serveEngine, type FrontFault, type SeenRequest } from '../openai-front.ts'
 import type { Responder } from '../responder.ts'
 import { simpleSpeeds, type SimpleSpeed } from '../simple-model.ts'
@@ -20,6 +21,8 @@ export interface StartFlavourOptions {
   engine?: Partial<SimpleSpeed>
   /** Default: a free one. */
   port?: number
+  /** Faults by plan and, with one, by header. */
+  faults?: FaultPlanInput
 }
 
 /** A front that listens. */
@@ -49,7 +52,7 @@ export async function startFlavour(
   flavour: FlavourName | FlavourOptions,
   options: StartFlavourOptions = {},
 ): Promise<FlavourServer> {
-  const { model = 'm', contextLength = 8_192, responder, engine: speed, port = 0 } = options
+  const { model = 'm', contextLength = 8_192, responder, engine: speed, port = 0, faults: plan } = options
   const clock = realClock({ seed: 1 })
   const source: EngineSource = { kind: 'simple', speed: { ...simpleSpeeds.instant, ...speed } }
   const engine = await buildEngine({ model, contextLength, speed: 1, seed: 1, engine: source, responder }, clock)
@@ -60,6 +63,7 @@ export async function startFlavour(
     port,
     flavour: typeof flavour === 'string' ? { engine: flavour } : flavour,
     nextFault: () => faults.shift(),
+    ...(plan !== undefined && { faults: FaultPlan.parse(plan) }),
     seen(request) {
       requests.push(request)
       if (requests.length > requestsMax) requests.shift()
