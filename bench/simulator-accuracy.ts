@@ -18,7 +18,7 @@ export const bench: Bench = {
       rows.push({
         point: point.point,
         source: point.source,
-        fitted: point.fitted ? 'yes' : 'no',
+        fitted: point.fitted,
         publishedMs: Number(point.publishedMs.toPrecision(5)),
         simulatedMs: Number(simulatedMs.toPrecision(5)),
         errorPercent: Number(errorPercent.toFixed(1)),

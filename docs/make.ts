@@ -1,4 +1,4 @@
-// Makes the pictures of the documentation and the diagrams inside ARCHITECTURE.md.
+// Makes the pictures and generated pages of the documentation and the diagrams inside ARCHITECTURE.md.
 //
 //   node docs/make.ts                     writes them
 //   node docs/make.ts --check             exits 1 and names every file that is not current
@@ -8,6 +8,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import process from 'node:process'
 import { fileURLToPath } from 'node:url'
+import { accuracyPage } from './accuracy-page.ts'
 import { pictures, withDiagrams } from './pictures.ts'
 
 async function readIfThere(path: string): Promise<string | undefined> {
@@ -24,6 +25,7 @@ const root = parameters.find((parameter) => parameter !== '--check') ?? fileURLT
 
 const wanted = new Map<string, string>()
 for (const [name, text] of await pictures()) wanted.set(join('docs', name), text)
+wanted.set(join('docs', 'simulator-accuracy.md'), await accuracyPage())
 const architecture = await readIfThere(join(root, 'ARCHITECTURE.md'))
 if (architecture !== undefined) wanted.set('ARCHITECTURE.md', withDiagrams(architecture))
 

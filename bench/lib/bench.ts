@@ -1,7 +1,7 @@
 // What a bench is: something that measures and returns rows.
 
 /** One measured case. Keys are column names with their units; every row of a bench has the same ones. */
-export type Row = Record<string, string | number>
+export type Row = Record<string, string | number | boolean>
 
 /** What a bench found. */
 export interface BenchReport {
