@@ -9,7 +9,7 @@ export function formatTable(rows: readonly Row[]): string {
   const widths = columns.map((column) =>
     Math.max(stringWidth(column), ...rows.map((row) => stringWidth(String(row[column] ?? '')))),
   )
-  const line = (cells: readonly (string | number)[]): string =>
+  const line = (cells: readonly Row[string][]): string =>
     cells
       .map((cell, i) => {
         const padding = ' '.repeat(Math.max(0, widths[i]! - stringWidth(String(cell))))
