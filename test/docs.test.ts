@@ -28,14 +28,11 @@ describe.concurrent('the README', () => {
     expect(blocks.length).toBeGreaterThanOrEqual(5)
   })
 
-  test.each(blocks.map((code, i) => [i + 1, code] as const))(
-    'example %i runs',
-    async (_number, code) => {
-      const { status, output } = await run(code)
-      expect(output).not.toMatch(/Error/)
-      expect(status).toBe(0)
-    },
-  )
+  test.each(blocks.map((code, i) => [i + 1, code] as const))('example %i runs', async (_number, code) => {
+    const { status, output } = await run(code)
+    expect(output).not.toMatch(/Error/)
+    expect(status).toBe(0)
+  })
 
   test('shows a custom scheduling policy in fewer than 20 lines', () => {
     const policy = /function tenantsInTurn[\s\S]*?^}/m.exec(readme)?.[0] ?? ''
@@ -44,7 +41,9 @@ describe.concurrent('the README', () => {
   })
 
   test('names only npm scripts that exist', () => {
-    const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { scripts: Record<string, string> }
+    const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+      scripts: Record<string, string>
+    }
     const named = [...readme.matchAll(/npm run (?:-s )?([a-z:-]+)/g)].map((match) => match[1]!)
     expect(named.filter((name) => !(name in scripts))).toEqual([])
   })

@@ -39,7 +39,7 @@ export function measureUsPerOp<Input>(
 }
 
 /** Median, smallest and largest of at least one number. */
-export function summarize(values: readonly number[]): Timing {
+function summarize(values: readonly number[]): Timing {
   const sorted = values.toSorted((a, b) => a - b)
   const middle = sorted.length >> 1
   const upper = sorted[middle]!

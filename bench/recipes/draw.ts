@@ -3,7 +3,7 @@
 import type { Random } from '../../src/clock.ts'
 
 /** A standard normal number. */
-export function normal(random: Random): number {
+function normal(random: Random): number {
   return Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random())
 }
 

@@ -28,7 +28,7 @@ const span = fc
   .map(([stream, from, length]) => ({ stream, from, to: from + length }))
 
 /** Any message. */
-export const anyMessage: fc.Arbitrary<Message> = fc.oneof(
+const anyMessage: fc.Arbitrary<Message> = fc.oneof(
   anyText.map((content): Message => ({ role: 'system', content })),
   anyText.map((content): Message => ({ role: 'user', content })),
   anyText.map((content): Message => ({ role: 'assistant', content })),

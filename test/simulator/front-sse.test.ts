@@ -24,7 +24,7 @@ class FakeResponse extends EventEmitter {
 
 test('W1, W2: writes nothing to a full socket, and joins what waits', () => {
   const response = new FakeResponse()
-  const writer = new SseWriter(response as unknown as ServerResponse, { id: 'x', created: 1, model: 'm' })
+  const writer = new SseWriter(response, { id: 'x', created: 1, model: 'm' })
   writer.parts([{ channel: 'reasoning', text: 'hm' }])
   expect(response.status).toBe(200)
   expect(response.written).toHaveLength(2)
