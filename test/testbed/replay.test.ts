@@ -71,6 +71,13 @@ describe('a replay', () => {
     expect(timeless(another)).not.toEqual(timeless(here))
   }, 20_000)
 
+  test('adds up what the engine found in its cache', async () => {
+    const turns = [request(1_600, 10, 'a'), { ...request(390, 10, 'b'), shared: 1_610 }]
+    const summary = await replay(workloadOf(turns), small)
+    // Whole blocks of 16, of the first prompt and its answer.
+    expect(summary.prefixHitRatio).toBeCloseTo(1_600 / (1_600 + 2_000), 6)
+  })
+
   test('keeps waits between turns out of the time to first token', async () => {
     const turns = [request(100, 5, 'a'), { ...request(50, 5, 'b', 60_000), shared: 105 }]
     const summary = await replay(workloadOf(turns), small)

@@ -86,6 +86,13 @@ x,0,s0,0.0,30,3,0,0.0,1
     expect(turns.map(({ outputTokens }) => outputTokens)).toEqual([10, 1, 5])
   })
 
+  test('compute at least a token of a prompt that was there before as a whole', async () => {
+    const { runs } = await load('session,turn,in_tokens,out_tokens,reused_prefix_tokens\na,0,100,1,0\na,1,100,1,100')
+    const [first, second] = promptsOf(runs[0]!)
+    expect(second!.tokens).toBe(100)
+    expect(commonTokens(first!.prompt, second!.prompt)).toBe(99)
+  })
+
   test('let sessions that begin with a cached prefix begin alike', async () => {
     const { runs } = await load('session,turn,in_tokens,out_tokens,reused_prefix_tokens\na,0,100,1,64\nb,0,90,1,80')
     const [a, b] = runs.map((run) => promptsOf(run)[0]!)

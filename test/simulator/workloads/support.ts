@@ -67,8 +67,7 @@ export function promptsOf(
   }
 }
 
-/** Spans of messages. */
-export function spansOf(messages: readonly Message[]): TokenSpan[] {
+function spansOf(messages: readonly Message[]): TokenSpan[] {
   return messages.map(({ span }) => span!)
 }
 

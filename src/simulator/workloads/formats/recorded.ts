@@ -11,8 +11,7 @@ import { timeMsMax } from './cells.ts'
 import { TurnBudget, type WorkloadFormat } from './format.ts'
 import { parseObject } from './json-lines.ts'
 
-/** What the first line of such a file calls it. */
-export const recordedFormatName = 'orla-workload'
+const recordedFormatName = 'orla-workload'
 const version = 1
 
 const Position = z.int().min(0).max(limits.workloadTokensMax)
