@@ -1,5 +1,4 @@
 import { EventEmitter } from 'node:events'
-import type { ServerResponse } from 'node:http'
 import { expect, test } from 'vitest'
 import { SseWriter } from '../../src/simulator/sse-writer.ts'
 
