@@ -14,6 +14,7 @@
 import { roundMs, type Timer } from '../src/clock.ts'
 import {
   assert,
+  blamesBackend,
   CancelledError,
   errorFromFacts,
   messageOf,
@@ -27,9 +28,9 @@ import { limits } from '../src/limits.ts'
 import { commonPrefix, contextHash, prefixMarks, type ContextChain } from '../src/prompts/chain.ts'
 import type { PromptMeasure } from '../src/prompts/conversation.ts'
 import type { ChatRequest, ChatResult, DeltaChannel } from '../src/schema/chat.ts'
-import { parseJson } from '../src/schema/json.ts'
-import { user, type Message, type ToolCall } from '../src/schema/message.ts'
+import type { Message, ToolCall } from '../src/schema/message.ts'
 import type { StageState } from '../src/schema/transition.ts'
+import { checkPrompt } from '../src/workflow/built-prompt.ts'
 import { joinConversations } from '../src/workflow/context.ts'
 import type { Hint, StageContext, StageDefinition, TurnScript } from '../src/workflow/definition.ts'
 import { sumTurns, type StageReport, type TurnReport } from '../src/workflow/report.ts'
@@ -37,6 +38,7 @@ import { isSettled, nextStageState, type StageEvent } from '../src/workflow/stag
 import { answerMessage, decideTurn, firstPhase, type Phase, type TurnDecision } from '../src/workflow/turn.ts'
 import type { StageAddress, StageMessage } from './messages.ts'
 import type { StageHost, StageServices } from './stage-host.ts'
+import { ToolRound } from './tool-round.ts'
 
 /** The turn that a stage is in. */
 interface Turn {
@@ -58,11 +60,6 @@ interface ReleaseFacts {
   usage: ChatResult['usage']
   finishReason?: ChatResult['finishReason']
   error?: ErrorFacts
-}
-
-interface PendingTool {
-  call: ToolCall
-  result: string | undefined
 }
 
 /** One stage of one run. */
@@ -89,9 +86,8 @@ export class StageActor {
   #call: ChatCall | undefined
   #retryTimer: Timer | undefined
   #stageTimer: Timer | undefined
-  /** Tool calls of this turn by their id within the stage, in the model's order. */
-  #tools = new Map<string, PendingTool>()
-  #toolsToStart: string[] = []
+  /** The tool calls of this turn. */
+  #tools: ToolRound | undefined
 
   constructor(definition: StageDefinition, host: StageHost, report: StageReport) {
     this.definition = definition
@@ -177,7 +173,7 @@ export class StageActor {
           return this.#onRejected(this.#turn, message.error)
         case 'stage.toolResult':
           if (this.#state !== 'tooling') return
-          return this.#onToolResult(message.callId, message.ok, message.content, message.durationMs)
+          return this.#tools?.settle(message)
       }
     })
   }
@@ -502,7 +498,7 @@ export class StageActor {
     try {
       this.#retryOrFail(turn, error)
     } finally {
-      this.#releaseSlot(requestId, isFaulty(error) ? 'faulty' : 'ok')
+      this.#releaseSlot(requestId, blamesBackend(error) ? 'faulty' : 'ok')
     }
   }
 
@@ -559,97 +555,23 @@ export class StageActor {
   // --- tools
 
   #callTools(calls: readonly ToolCall[], reason: string): void {
-    const turn = this.#turn!
-    let from = this.#state
+    const from = this.#state
     this.#state = nextStageState(from, 'toolsCalled')
-    calls.forEach((call, i) => {
-      const callId = `${turn.number}.${i + 1}`
-      const pending: PendingTool = { call, result: undefined }
-      this.#tools.set(callId, pending)
-      const refusal = this.#refusal(call, i)
-      if (refusal === undefined) return void this.#toolsToStart.push(callId)
-      this.#toolStarted(callId, call, from, reason)
-      from = 'tooling'
-      this.#toolEnded(callId, pending, false, refusal, 0)
+    const { definition } = this
+    this.#tools = new ToolRound({
+      stage: definition,
+      definitionId: this.#host.definitionId,
+      turn: this.#turnFields(this.#turn!),
+      replyTo: this.#address,
+      post: this.#services.post,
+      emit: (transition) => this.#host.emit(transition),
+      report: this.report.toolCalls,
+      done: (results) => {
+        this.#tools = undefined
+        this.#continue(results, 'tool results are there')
+      },
     })
-    const first = this.#toolsToStart.splice(0, this.definition.parallelToolCalls)
-    for (const callId of first) {
-      this.#startTool(callId, from, reason)
-      from = 'tooling'
-    }
-    if (first.length === 0) this.#continueWithResults()
-  }
-
-  /** Why a call is answered without running anything. */
-  #refusal(call: ToolCall, place: number): string | undefined {
-    const { tools } = this.definition
-    if (!tools.has(call.name)) {
-      const known = tools.size === 0 ? 'none is offered' : `there are: ${[...tools.keys()].join(', ')}`
-      return `error: there is no tool "${call.name}"; ${known}`
-    }
-    if (place < limits.toolCallsPerTurnMax) return undefined
-    return `error: more than ${limits.toolCallsPerTurnMax} tool calls in one turn; this one was not made`
-  }
-
-  #startTool(callId: string, from: StageState, reason: string): void {
-    const { call } = this.#tools.get(callId)!
-    this.#toolStarted(callId, call, from, reason)
-    this.#services.post(
-      { actor: 'tool', definitionId: this.#host.definitionId, stage: this.definition.name, tool: call.name },
-      { type: 'tool.call', callId, arguments: call.arguments, replyTo: this.#address },
-    )
-  }
-
-  #toolStarted(callId: string, call: ToolCall, from: StageState, reason: string): void {
-    this.#host.emit({
-      ...this.#turnFields(this.#turn!),
-      type: 'tool.started',
-      from,
-      to: 'tooling',
-      reason,
-      callId,
-      tool: call.name,
-      arguments: call.arguments,
-    })
-  }
-
-  #onToolResult(callId: string, ok: boolean, content: string, durationMs: number): void {
-    const pending = this.#tools.get(callId)
-    if (pending === undefined || pending.result !== undefined) return
-    this.#toolEnded(callId, pending, ok, content, durationMs)
-    const next = this.#toolsToStart.shift()
-    if (next === undefined) this.#continueWithResults()
-    else this.#startTool(next, 'tooling', 'a place among the parallel calls came free')
-  }
-
-  #toolEnded(callId: string, pending: PendingTool, ok: boolean, content: string, durationMs: number): void {
-    pending.result = content
-    const { call } = pending
-    const parsed = parseJson(call.arguments)
-    this.report.toolCalls.push({ name: call.name, arguments: parsed.ok ? parsed.value : call.arguments, ok })
-    this.#host.emit({
-      ...this.#turnFields(this.#turn!),
-      type: 'tool.ended',
-      from: 'tooling',
-      to: 'tooling',
-      reason: ok ? 'the tool answered' : 'the tool failed; the model is told',
-      callId,
-      tool: call.name,
-      ok,
-      durationMs,
-      ...(!ok && { message: content }),
-    })
-  }
-
-  /** Goes into the next turn once every call has its result, in the model's order. */
-  #continueWithResults(): void {
-    const results: Message[] = []
-    for (const { call, result } of this.#tools.values()) {
-      if (result === undefined) return
-      results.push({ role: 'tool', content: result, toolCallId: call.id })
-    }
-    this.#tools = new Map()
-    this.#continue(results, 'tool results are there')
+    this.#tools.start(calls, from, reason)
   }
 
   // --- endings
@@ -705,13 +627,8 @@ export class StageActor {
       this.#pushTurn(turn, { promptTokens: null, cachedTokens: null, completionTokens: null, finishReason: null })
       this.#release(turn, 'cancelled', error.message, { usage: {} })
     } else if (this.#state === 'tooling') {
-      for (const [callId, pending] of this.#tools) {
-        if (pending.result !== undefined || !this.definition.tools.has(pending.call.name)) continue
-        const { definitionId } = this.#host
-        const to = { actor: 'tool' as const, definitionId, stage: this.definition.name, tool: pending.call.name }
-        this.#services.post(to, { type: 'tool.cancel', callId, replyTo: this.#address })
-      }
-      this.#tools = new Map()
+      this.#tools?.cancel()
+      this.#tools = undefined
     }
   }
 
@@ -841,46 +758,3 @@ export class StageActor {
 
 /** Answer length that a policy may assume when a stage sets no limit: the median of agent turns in public traces. */
 const outputTokensGuess = 217
-
-/** Whether a failure says that the backend is sick, rather than that the request was wrong. */
-function isFaulty(error: OrlaError): boolean {
-  switch (error.code) {
-    case 'ORLA_BACKEND_UNREACHABLE':
-    case 'ORLA_BACKEND_TIMEOUT':
-    case 'ORLA_BACKEND_TRUNCATED':
-    case 'ORLA_BACKEND_PROTOCOL':
-      return true
-    case 'ORLA_BACKEND_HTTP':
-      return error.retryable
-    default:
-      return false
-  }
-}
-
-const roles = new Set(['system', 'user', 'assistant', 'tool'])
-
-/** What a prompt builder returned, as messages. It is user code: anything may come back. */
-function checkPrompt(built: unknown, stage: string): readonly Message[] {
-  if (typeof built === 'string') return [user(built)]
-  const complain = (what: string): never => {
-    throw new StageError(
-      'ORLA_STAGE_BUILDER',
-      `stage "${stage}": the prompt builder returned ${what}; return text, or an array of messages made by system(), user(), assistant()`,
-    )
-  }
-  if (built instanceof Promise) {
-    built.catch(() => {})
-    return complain('a promise (builders are synchronous: fetch in a tool or before the run)')
-  }
-  if (!Array.isArray(built)) return complain(built === null ? 'null' : typeof built)
-  if (built.length === 0) return complain('no messages')
-  // By index: forEach passes over holes.
-  for (let i = 0; i < built.length; i++) {
-    const message = built[i] as Partial<Message> | null | undefined
-    if (typeof message !== 'object' || message === null) return complain(`something that is no message at [${i}]`)
-    if (!roles.has(message.role as string))
-      return complain(`a message with role ${JSON.stringify(message.role)} at [${i}]`)
-    if (typeof message.content !== 'string') return complain(`a message without text at [${i}]`)
-  }
-  return built as readonly Message[]
-}

@@ -297,6 +297,21 @@ export function assert(condition: unknown, message: string, details?: Record<str
   if (!condition) throw new InvariantError(message, details)
 }
 
+/** Whether a failure says that the backend is sick, rather than that the request was wrong. */
+export function blamesBackend(error: OrlaError): boolean {
+  switch (error.code) {
+    case 'ORLA_BACKEND_UNREACHABLE':
+    case 'ORLA_BACKEND_TIMEOUT':
+    case 'ORLA_BACKEND_TRUNCATED':
+    case 'ORLA_BACKEND_PROTOCOL':
+      return true
+    case 'ORLA_BACKEND_HTTP':
+      return error.retryable
+    default:
+      return false
+  }
+}
+
 /** Any thrown value as an `OrlaError`; what is not one becomes `fallback` with the value as its cause. */
 export function toOrlaError(value: unknown, fallback: ErrorCode, what: string): OrlaError {
   if (value instanceof OrlaError) return value
