@@ -217,7 +217,7 @@ export function createOpenAiDriver(
 }
 
 /** KV control of an engine that has none. */
-export function noKvControl(engine: string): Omit<KvControl, 'prefill'> {
+function noKvControl(engine: string): Omit<KvControl, 'prefill'> {
   const unsupported = {
     outcome: 'unsupported' as const,
     reason: `nothing on the wire of ${engine} empties its cache or ends a session`,

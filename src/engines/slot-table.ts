@@ -29,11 +29,6 @@ export class SlotTable {
     return this.#slots
   }
 
-  /** The slot of a session, if it has one. */
-  find(sessionId: string): number | undefined {
-    return this.#seats.get(sessionId)?.slot
-  }
-
   /**
    * Takes the session's slot for a request.
    *

@@ -1,4 +1,5 @@
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
+import { doctor } from '../../src/cli/doctor/doctor.ts'
 import { findings, renderFindings } from '../../src/cli/doctor/findings.ts'
 import { detectEngine } from '../../src/index.ts'
 import { startFlavour } from '../../src/testing.ts'
@@ -61,4 +62,18 @@ test('names what is unfit on this machine, and obeys nothing that an engine says
   await using front = await startFlavour('openai', { model: 'evil\u001b[2Jmodel' })
   const shown = renderFindings(findings({ ...seen, engines: [await detectEngine(front.url, 1_000)] }))
   expect(shown).toContain('evilmodel')
+})
+
+test('looks at addresses that were asked for and at the usual ones, each once', async () => {
+  await using front = await startFlavour('vllm')
+  const written: string[] = []
+  const write = vi.spyOn(process.stdout, 'write').mockImplementation((text) => written.push(String(text)) > 0)
+  const code = await doctor({ url: [front.url, front.url], timeout: '900', json: true }).finally(() =>
+    write.mockRestore(),
+  )
+  const found = JSON.parse(written.join('')) as { looked: string[]; engines: { url: string }[] }
+  expect(code).toBe(0)
+  expect(found.looked).toHaveLength(10)
+  expect(found.engines.filter(({ url }) => url === front.url)).toHaveLength(1)
+  await expect(doctor({ timeout: '49' })).rejects.toThrow('from 50 to 60000')
 })

@@ -73,7 +73,7 @@ function findingOf(detected: DetectedEngine): EngineFinding {
 }
 
 /** Capabilities in plain words. */
-export function inWords(capabilities: Capabilities): { can: string[]; cannot: string[] } {
+function inWords(capabilities: Capabilities): { can: string[]; cannot: string[] } {
   const { kv, cachedTokens, priority, sharedPrefix, concurrencyMax } = capabilities
   const can: string[] = []
   const cannot: string[] = []

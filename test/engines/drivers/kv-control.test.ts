@@ -231,7 +231,7 @@ test('S1 to S3: sessions keep their slot, idle ones give way first, the oldest o
   b.release()
   b.release()
   expect(table.take('c').slot).toBe(1)
-  expect(table.find('b')).toBeUndefined()
+  expect(table.forget('b')).toBeUndefined()
   // Both are busy: the one used longest ago gives way.
   expect(table.take('d').slot).toBe(0)
   expect(table.forget('d')).toBe(0)

@@ -1,13 +1,15 @@
 // The same workflow on every flavour: no code and no result depends on the engine.
 
 import { expect, test } from 'vitest'
+import { z } from 'zod'
 import {
   createSupportDesk,
   sampleTickets,
   supportResponder,
   supportWorkflow,
 } from '../../../src/examples/customer-support/index.ts'
-import { createRuntime, simulated } from '../../../src/index.ts'
+import { createRuntime, simulated, user, vllm, workflow } from '../../../src/index.ts'
+import { startFlavour } from '../../../src/simulator/flavours/start-flavour.ts'
 import { flavourNames, type FlavourName } from '../../../src/simulator/flavours/flavour.ts'
 
 /** Results and effects without ids: those are counted per desk. */
@@ -48,3 +50,24 @@ test.each(['duplicate-charge', 'many-departments'])(
   },
   60_000,
 )
+
+test('a run is its session, and a named tenant its salt', async () => {
+  await using front = await startFlavour('vllm')
+  await using runtime = await createRuntime({ backends: { light: vllm({ url: front.url, model: 'm' }) }, seed: 1 })
+  const greet = workflow('greet', { input: z.object({}) }).stage('hello', {
+    backend: 'light',
+    prompt: () => [user('hi')],
+  })
+  const ids: string[] = []
+  for (const tenant of ['acme', 'default']) {
+    const run = runtime.start(greet, {}, { tenant, priority: 4 })
+    ids.push(run.id)
+    await run.outcome
+  }
+  const bodies = front.requests().flatMap(({ path, body }) => (path.endsWith('/chat/completions') ? [body] : []))
+  expect(bodies).toMatchObject([
+    { session_id: ids[0], cache_salt: 'acme', priority: -4 },
+    { session_id: ids[1], priority: -4 },
+  ])
+  expect(bodies[1]).not.toHaveProperty('cache_salt')
+})
