@@ -359,13 +359,13 @@ export class MemoryManagerState implements ActorState<MemoryMessage> {
   }
 
   #act(action: CacheAction, about: Omit<Pending, 'timer' | 'kind'>): void {
-    const { clock, act } = this.#input
+    const { clock } = this.#input
     const actionId = ++this.#actions
     const message = `no answer within ${actionTimeoutMs} ms`
     const timer = clock.setTimer(actionTimeoutMs, () => this.#onActed(actionId, { outcome: 'timeout', message }))
     this.#pending.set(actionId, { ...about, kind: action.kind, timer })
     try {
-      act(about.backend, action, actionId)
+      this.#input.act(about.backend, action, actionId)
     } catch (error) {
       this.#onActed(actionId, { outcome: 'failed', message: String(error) })
     }

@@ -9,7 +9,8 @@ import type { PrefixMark } from '../schema/transition.ts'
 
 /** Beginnings of prompts by hash. */
 export class SharedHeads {
-  readonly #counts = new Map<string, number>()
+  /** How many contexts have a beginning, and the tokens that it adds to the one before it. */
+  readonly #heads = new Map<string, { count: number; adds: number }>()
   #tokens = 0
 
   /** Tokens of all beginnings, each once. */
@@ -21,22 +22,25 @@ export class SharedHeads {
   add(prefix: readonly PrefixMark[]): void {
     let before = 0
     for (const { hash, tokens } of prefix) {
-      const count = this.#counts.get(hash) ?? 0
-      this.#counts.set(hash, count + 1)
-      if (count === 0) this.#tokens += tokens - before
+      const head = this.#heads.get(hash)
+      if (head === undefined) {
+        const adds = tokens - before
+        this.#heads.set(hash, { count: 1, adds })
+        this.#tokens += adds
+      } else {
+        head.count++
+      }
       before = tokens
     }
   }
 
   /** Takes back what `add` added, of the same context. */
   remove(prefix: readonly PrefixMark[]): void {
-    let before = 0
-    for (const { hash, tokens } of prefix) {
-      const count = (this.#counts.get(hash) ?? 0) - 1
-      if (count > 0) this.#counts.set(hash, count)
-      else this.#counts.delete(hash)
-      if (count === 0) this.#tokens -= tokens - before
-      before = tokens
+    for (const { hash } of prefix) {
+      const head = this.#heads.get(hash)
+      if (head === undefined || --head.count > 0) continue
+      this.#heads.delete(hash)
+      this.#tokens -= head.adds
     }
   }
 
@@ -48,7 +52,7 @@ export class SharedHeads {
   longest(prefix: readonly PrefixMark[], least: number): number {
     let longest = 0
     for (const { hash, tokens } of prefix) {
-      if ((this.#counts.get(hash) ?? 0) < least) return longest
+      if ((this.#heads.get(hash)?.count ?? 0) < least) return longest
       longest = tokens
     }
     return longest

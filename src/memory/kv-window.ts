@@ -61,6 +61,7 @@ class Run implements WindowRun {
   turns = 0
   prefix: readonly PrefixMark[] = []
   placed = false
+  placedAtMs = 0
   /** Requests in hand while held, with their tokens. */
   readonly requests = new Map<string, WindowRequest>()
   heldSinceMs = 0
@@ -161,6 +162,7 @@ export class KvWindow {
       const reason = this.#policy.enter(run, this.#view(nowMs))
       if (reason !== undefined) {
         this.#place(run)
+        run.placedAtMs = nowMs
         this.#started(run, nowMs)
         return { admitted: true, reason }
       }
@@ -257,6 +259,7 @@ export class KvWindow {
     run.requests.clear()
     this.#held.delete(runId)
     this.#place(run)
+    run.placedAtMs = nowMs
     for (let i = 0; i < requestIds.length; i++) this.#started(run, nowMs)
     return { kind: 'admitted', runId, reason, requestIds, tokens, heldMs }
   }

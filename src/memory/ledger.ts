@@ -269,7 +269,8 @@ export class KvLedger {
     book.recentPrompt += (promptTokens - book.recentPrompt) * hitWeight
     book.recentCached += (cachedTokens - book.recentCached) * hitWeight
     if (entry.awayMs !== undefined) book.horizon.observe(entry.awayMs, entry.expectedTokens, cachedTokens)
-    if (entry.firstTokenMs !== undefined) book.reload.observe(promptTokens - cachedTokens, entry.firstTokenMs)
+    if (entry.firstTokenMs !== undefined)
+      book.reload.observe(promptTokens - cachedTokens, cachedTokens, entry.firstTokenMs)
   }
 
   #book(backend: string): BackendBook {

@@ -19,6 +19,8 @@ export interface WindowRun {
   readonly sinceMs: number
   /** When it was first seen at the backend, ms on the runtime's clock. */
   readonly firstSeenMs: number
+  /** When it got the place that it has or had last, ms on the runtime's clock. */
+  readonly placedAtMs: number
   /** When the engine last worked on its context, ms on the runtime's clock; undefined before its first turn there. */
   readonly lastTouchMs: number | undefined
   /** Turns that it had there. */

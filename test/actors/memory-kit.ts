@@ -26,7 +26,7 @@ export function kvBackend(
   options: Partial<BackendOptions> = {},
 ): KvBackend {
   const none = { flushAll: 'none', releaseSession: 'none', isolate: 'none', retain: 'none' } as const
-  const backend = scripted(script, { ...options, capabilities: { kv: { ...none, ...kv } as Capabilities['kv'] } })
+  const backend = scripted(script, { ...options, capabilities: { kv: { ...none, ...kv } } })
   const told: string[] = []
   const openWhenTold: number[] = []
   const definition: KvBackend = {

@@ -32,11 +32,6 @@ export function admitInOrder(
   return admitted
 }
 
-/** Room in the window, never negative. */
-export function roomOf({ capacityTokens, usedTokens }: WindowView): Room {
-  return { tokens: Math.max(0, capacityTokens - usedTokens) }
-}
-
 /** A held run that needs more than the whole window would wait for ever: it goes in when it is alone. */
 export function admitAlone(view: WindowView): WindowChoice[] {
   if (view.placed.size > 0) return []
