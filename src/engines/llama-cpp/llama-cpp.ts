@@ -21,7 +21,10 @@ export function llamaCpp(options: LlamaCppOptions): BackendDefinition {
     settings: plan.settings,
     async connect(environment) {
       checkLoadable(environment.backend, plan.file)
-      return createLlamaDriver(plan, environment)
+      const driver = await createLlamaDriver(plan, environment)
+      // Loading takes longer than any probe may. What comes of it is for the next probe to tell.
+      await driver.probe(plan.loadTimeoutMs)
+      return driver
     },
   } satisfies BackendDefinition)
 }

@@ -67,6 +67,7 @@ export async function createLlamaDriver(
     scope,
     clock,
     log,
+    loadTimeoutMs: plan.loadTimeoutMs,
     onMessage: heard,
     onEnded(why) {
       for (const { settle, delivered } of pending.values()) settle({ ok: false, error: endedError(why, delivered) })

@@ -7,13 +7,14 @@
 //   P2. A process that ends is started again at once, but not twice within `restartWindowMs`: after that `ready`
 //       rejects until the window is over, and the next `ready` tries again.
 //   P3. It never outlives this process: it ends when the channel between them closes.
-//   P4. It keeps this process alive only while somebody waits for it (`hold`).
+//   P4. A model that is not loaded within `loadTimeoutMs` counts as one that cannot be.
+//   P5. It keeps this process alive only while somebody waits for it (`hold`).
 
 import { fork, type ChildProcess } from 'node:child_process'
 import type { Socket } from 'node:net'
 import { fileURLToPath } from 'node:url'
-import type { Clock } from '../../clock.ts'
-import { BackendError, errorFromFacts, type OrlaError } from '../../errors.ts'
+import type { Clock, Timer } from '../../clock.ts'
+import { BackendError, type OrlaError } from '../../errors.ts'
 import type { Logger } from '../../log.ts'
 import { closedError, type ErrorScope } from '../engine-error.ts'
 import type { FromModel, LoadedModel, LoadPlan, ToModel } from './protocol.ts'
@@ -34,6 +35,8 @@ export interface ModelProcessOptions {
   scope: ErrorScope
   clock: Clock
   log: Logger
+  /** Time to load the model, ms (P4). */
+  loadTimeoutMs: number
   /** Entry file of the process. */
   entry?: URL
   /** A message about a request. */
@@ -45,6 +48,8 @@ export interface ModelProcessOptions {
 interface Running {
   child: ChildProcess
   loaded: PromiseWithResolvers<LoadedModel>
+  /** Armed while it loads. */
+  deadline: Timer | undefined
   lastWords: string
 }
 
@@ -54,8 +59,8 @@ export class ModelProcess {
   #running: Running | undefined
   /** Clock readings of the restarts that still count. */
   #restartsAtMs: number[] = []
-  /** Why it runs no more. */
-  #refusal: string | undefined
+  /** Why it runs no more, and whether that may pass. */
+  #refusal: { why: string; retryable: boolean } | undefined
   #held = false
   #closed = false
 
@@ -90,7 +95,7 @@ export class ModelProcess {
     this.#running?.child.send(message, () => undefined)
   }
 
-  /** Says whether somebody waits for an answer (P4). */
+  /** Says whether somebody waits for an answer (P5). */
   hold(held: boolean): void {
     this.#held = held
     if (this.#running === undefined) return
@@ -115,14 +120,17 @@ export class ModelProcess {
   }
 
   #start(): Running {
-    const { plan, entry = workerUrl } = this.#options
+    const { plan, clock, loadTimeoutMs, entry = workerUrl } = this.#options
     const child = fork(fileURLToPath(entry), [], {
       execArgv: [],
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
       serialization: 'json',
     })
-    const running: Running = { child, loaded: Promise.withResolvers(), lastWords: '' }
+    const running: Running = { child, loaded: Promise.withResolvers(), deadline: undefined, lastWords: '' }
     this.#running = running
+    running.deadline = clock.setTimer(loadTimeoutMs, () => {
+      this.#unloadable(running, `the model is not loaded after ${loadTimeoutMs} ms`)
+    })
     // Nobody may be waiting for it.
     running.loaded.promise.catch(() => undefined)
     ;(child.stderr as Socket | null)?.unref()
@@ -141,30 +149,40 @@ export class ModelProcess {
   #heard(running: Running, message: FromModel): void {
     if (message.type === 'loaded') {
       this.#refusal = undefined
+      this.#options.clock.clearTimer(running.deadline)
       running.loaded.resolve(message.model)
     } else if (message.type === 'unloadable') {
-      const error = errorFromFacts(message.error)
-      this.#refusal = error.message
-      running.loaded.reject(error)
-      // Trying again at once would fail the same way: it counts as a restart, and ends here.
-      this.#restartsAtMs.push(this.#options.clock.nowMs())
-      if (this.#running === running) this.#running = undefined
-      running.child.kill('SIGKILL')
+      this.#unloadable(running, message.error.message)
     } else if (this.#running === running) {
       this.#options.onMessage(message)
     }
   }
 
+  /** Gives a process up that has no model. Trying again at once would fail the same way, so that is not done. */
+  #unloadable(running: Running, why: string): void {
+    const { clock } = this.#options
+    clock.clearTimer(running.deadline)
+    const refusal = { why, retryable: false }
+    running.loaded.reject(this.#unreachable(refusal))
+    running.child.kill('SIGKILL')
+    if (this.#running !== running) return
+    this.#running = undefined
+    this.#refusal = refusal
+    this.#restartsAtMs.push(clock.nowMs())
+  }
+
   #ended(running: Running, how: string): void {
+    this.#options.clock.clearTimer(running.deadline)
     if (this.#running !== running) return
     this.#running = undefined
     const { clock, log, onEnded, plan } = this.#options
     const words = running.lastWords.trim()
     const why = `the process of the model ended (${how})${words === '' ? '' : `. It last wrote: ${words}`}`
-    running.loaded.reject(this.#unreachable(why))
+    const refusal = { why, retryable: true }
+    running.loaded.reject(this.#unreachable(refusal))
     if (this.#closed) return
     const restarts = this.#mayRestart()
-    this.#refusal = why
+    this.#refusal = refusal
     log.warn({ backend: plan.backend, how, restarts }, 'the process of a model ended')
     onEnded(why)
     if (!restarts || this.#running !== undefined) return
@@ -178,13 +196,13 @@ export class ModelProcess {
     return this.#restartsAtMs.length < restartsMax
   }
 
-  #unreachable(why: string): OrlaError {
+  #unreachable({ why, retryable }: { why: string; retryable: boolean }): OrlaError {
     const { scope } = this.#options
     return new BackendError(
       'ORLA_BACKEND_UNREACHABLE',
       `backend "${scope.backend}" (${scope.origin}): ${why}. ` +
         `It is started again at most ${restartsMax} time(s) in ${restartWindowMs / 1000} s: check the model file and the free memory`,
-      { retryable: true, details: { backend: scope.backend } },
+      { retryable, details: { backend: scope.backend } },
     )
   }
 }

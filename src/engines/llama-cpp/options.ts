@@ -14,6 +14,9 @@ const contextLengthDefault = 8_192
 /** Contexts that are kept at once unless the options say otherwise. */
 const sequencesDefault = 4
 
+/** Milliseconds in which a model must be loaded unless the options say otherwise: tens of GB from a slow disk. */
+const loadTimeoutMsDefault = 300_000
+
 /** Options of `llamaCpp`, as they are parsed. */
 export const LlamaCppSettings = BackendSettings.extend({
   /** Path of the GGUF file. Its name without folder and ending is the model's name. */
@@ -28,6 +31,8 @@ export const LlamaCppSettings = BackendSettings.extend({
   threads: z.int().min(1).max(1_024).optional(),
   /** `'auto'` puts layers on a GPU where node-llama-cpp has a binary for it. */
   gpu: z.union([z.literal('auto'), z.literal(false)]).default(false),
+  /** Milliseconds in which the model must be loaded. Connecting waits for it. */
+  loadTimeoutMs: z.number().positive().max(3_600_000).default(loadTimeoutMsDefault),
   /** Folder of saved contexts. Default: one of its own, deleted on close. */
   saveFolder: z.string().min(1).max(4_096).optional(),
 })
@@ -43,6 +48,7 @@ export interface LlamaCppPlan {
   contextLength: number
   threads: number
   gpu: 'auto' | false
+  loadTimeoutMs: number
   /** Absolute; undefined for one of its own. */
   saveFolder: string | undefined
 }
@@ -54,7 +60,7 @@ export interface LlamaCppPlan {
  */
 export function parseLlamaCppOptions(options: LlamaCppOptions): LlamaCppPlan {
   const parsed = parseOptions(LlamaCppSettings, options, 'options of llamaCpp()')
-  const { model, sequences, threads, gpu, saveFolder, contextLength, ...rest } = parsed
+  const { model, sequences, threads, gpu, loadTimeoutMs, saveFolder, contextLength, ...rest } = parsed
   const settings = BackendSettings.parse({
     ...rest,
     model: basename(model, '.gguf'),
@@ -68,6 +74,7 @@ export function parseLlamaCppOptions(options: LlamaCppOptions): LlamaCppPlan {
     contextLength,
     threads: threads ?? availableParallelism(),
     gpu,
+    loadTimeoutMs,
     saveFolder: saveFolder === undefined ? undefined : resolve(saveFolder),
   }
 }
@@ -101,7 +108,12 @@ function isInstalled(from: string): boolean {
   }
 }
 
-/** Why a file cannot be a GGUF model; undefined if it can. */
+/** Versions of the format that llama.cpp reads. */
+const ggufVersions = new Set([2, 3])
+/** Tensors, and metadata entries, that a file may announce. The largest models have some thousands. */
+const ggufCountMax = 1_000_000n
+
+/** Why a file cannot be a GGUF model; undefined if it can. A header of nonsense would keep its reader busy for ever. */
 function fileProblem(file: string): string | undefined {
   let descriptor: number
   try {
@@ -110,9 +122,13 @@ function fileProblem(file: string): string | undefined {
     return `the model file cannot be read: ${messageOf(error)}`
   }
   try {
-    const magic = Buffer.alloc(4)
-    const bytes = readSync(descriptor, magic, 0, 4, 0)
-    return bytes === 4 && magic.toString('latin1') === 'GGUF' ? undefined : `${file} is not a GGUF file`
+    const header = Buffer.alloc(24)
+    const bytes = readSync(descriptor, header, 0, header.length, 0)
+    if (bytes < header.length || header.toString('latin1', 0, 4) !== 'GGUF') return `${file} is not a GGUF file`
+    const version = header.readUInt32LE(4)
+    if (!ggufVersions.has(version)) return `${file} is of GGUF version ${version}: llama.cpp reads 2 and 3`
+    const counts = [header.readBigUInt64LE(8), header.readBigUInt64LE(16)]
+    return counts.every((count) => count <= ggufCountMax) ? undefined : `${file} is a damaged GGUF file`
   } catch (error) {
     return `the model file cannot be read: ${messageOf(error)}`
   } finally {

@@ -50,11 +50,17 @@ test('a package that is not installed is named with the command that installs it
 
 test('a file that is not there, or is no GGUF, is found on connect', async () => {
   const text = join(model.folder, 'text.gguf')
-  await writeFile(text, 'hello')
+  await writeFile(text, 'a text that is long enough for the header of a model')
+  const old = join(model.folder, 'old.gguf')
+  await writeFile(old, 'GGUFxxxxxxxxxxxxxxxxxxxxxxxx')
+  const damaged = join(model.folder, 'damaged.gguf')
+  await writeFile(damaged, 'GGUF\u0003\0\0\0xxxxxxxxxxxxxxxx')
   for (const [file, said] of [
     [join(model.folder, 'missing.gguf'), 'cannot be read'],
     [model.folder, 'cannot be read'],
     [text, 'is not a GGUF file'],
+    [old, 'of GGUF version 2021161080'],
+    [damaged, 'is a damaged GGUF file'],
   ] as const) {
     const error = await rejection(llamaCpp({ model: file }).connect(environment))
     expect(error).toMatchObject({ code: 'ORLA_OPTIONS' })

@@ -139,6 +139,14 @@ describe('loading', () => {
     expect(second.state === 'unreachable' && second.error.message).toContain('cannot load')
   })
 
+  test('that takes longer than the options allow is given up', async () => {
+    await using driver = await connectTiny(model, { loadTimeoutMs: 1 })
+    const error = await rejection(driver.chat(asking('hello'), contextOf('a'), deaf).result)
+    expect(error).toMatchObject({ code: 'ORLA_BACKEND_UNREACHABLE', retryable: false })
+    expect(error.message).toContain('not loaded after 1 ms')
+    expect(driver.pid).toBeUndefined()
+  })
+
   test('in a process that ends at once is given up, with its last words', async () => {
     await using driver = await connectTiny(model, {}, new URL('./fixtures/dying-worker.ts', import.meta.url))
     const error = await rejection(driver.chat(asking('hello'), contextOf('a'), deaf).result)
