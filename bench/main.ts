@@ -18,6 +18,10 @@ const benches: Record<string, Entry> = {
     about: 'enqueue and next of the two-level queue, beside a plain array and a plain heap',
     load: () => import('./scheduler.ts'),
   },
+  memory: {
+    about: "memory policies against the engine's own LRU, in virtual time (ORLA_BENCH_HTML, ORLA_SESSIONS_FILE: paths)",
+    load: () => import('./memory.ts'),
+  },
   'simulator-accuracy': {
     about: 'the engine model against published measurements',
     load: () => import('./simulator-accuracy.ts'),
@@ -79,9 +83,9 @@ async function main(argv: string[]): Promise<number> {
   const { name, quick, json } = request
   const env = describeEnv()
   const { bench } = await benches[name]!.load()
-  const { rows, notes } = await bench.run({ quick })
+  const { rows, jsonRows, notes } = await bench.run({ quick })
   if (json) {
-    console.log(JSON.stringify({ bench: name, env, rows, notes }))
+    console.log(JSON.stringify({ bench: name, env, rows: jsonRows ?? rows, notes }))
     return 0
   }
   console.log(`${name}${quick ? ' (quick: rough figures)' : ''}`)

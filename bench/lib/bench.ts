@@ -6,6 +6,8 @@ export type Row = Record<string, string | number | boolean>
 /** What a bench found. */
 export interface BenchReport {
   rows: Row[]
+  /** What `--json` prints instead of `rows`, where a row has more to say than a table holds. */
+  jsonRows?: object[]
   /** Sentences that belong to the figures: what follows from them, and what they leave out. */
   notes: string[]
 }
