@@ -50,6 +50,11 @@ export type { KeyedPolicy, PickPolicy, SchedulingPolicy } from './scheduling/pol
 export type { RequestView } from './scheduling/request-view.ts'
 export type { BackendView, Mapper, MappingDecision, MappingRequest } from './mapping/mapper.ts'
 
+// Memory
+export { flushAtBoundary, flushUnderPressure, preserveOnSmallIncrement } from './memory/paper-policies.ts'
+export type { BoundaryView, CachePolicy, CacheVerdict, Pressure } from './memory/cache-policy.ts'
+export type { MemoryOptions } from './memory/plan.ts'
+
 // Backends
 export { llamaServer, ollama, openAi, openAiCompatible, sglang, vllm }
 export { declaredCapabilities, openAiDialect } from './engines/openai-driver.ts'

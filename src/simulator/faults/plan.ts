@@ -13,7 +13,7 @@ import { issuesOf } from '../../schema/options.ts'
 import { faultEntry, faultNames, faultPositions, type Fault, type FaultName, type FaultPlace } from './catalogue.ts'
 
 /** Header that asks for a fault: `B6`, `B6;at=middle`, `B26;kind=502`. */
-export const faultHeader = 'x-orla-fault'
+const faultHeader = 'x-orla-fault'
 
 const When = z.strictObject({
   /** Numbers of requests, from 1. */
@@ -54,7 +54,7 @@ export type FaultPlan = z.output<typeof FaultPlan>
 export type FaultPlanInput = z.input<typeof FaultPlan>
 
 /** Reads the header of a request. `problem` says what is wrong with it, and what would be right. */
-export function parseFaultHeader(text: string): Fault | { problem: string } {
+function parseFaultHeader(text: string): Fault | { problem: string } {
   const [name = '', ...parameters] = text.split(';').map((part) => part.trim())
   const rule: Record<string, unknown> = { fault: name }
   for (const parameter of parameters) {
