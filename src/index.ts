@@ -53,7 +53,10 @@ export type { BackendView, Mapper, MappingDecision, MappingRequest } from './map
 // Memory
 export { flushAtBoundary, flushUnderPressure, preserveOnSmallIncrement } from './memory/paper-policies.ts'
 export type { BoundaryView, CachePolicy, CacheVerdict, Pressure } from './memory/cache-policy.ts'
-export type { MemoryOptions } from './memory/plan.ts'
+export type { MemoryOptions, MemoryPolicy, MemoryPolicyName } from './memory/plan.ts'
+
+export type { CacheDecision, WindowStatus } from '../actors/memory-manager.ts'
+export type { WindowPolicy, WindowReview, WindowRun, WindowView } from './memory/window-policy.ts'
 
 // Backends
 export { llamaServer, ollama, openAi, openAiCompatible, sglang, vllm }

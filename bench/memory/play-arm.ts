@@ -5,9 +5,7 @@
 // stretch ends count with the time that they have waited by then.
 
 import { virtualClock } from '../../src/clock.ts'
-import type { BackendDefinition } from '../../src/engines/backend-definition.ts'
 import { openAi } from '../../src/engines/openai.ts'
-import type { FlushResult, KvControl } from '../../src/engines/kv-control.ts'
 import type { MemoryOptions } from '../../src/memory/plan.ts'
 import { utf8BytesEstimator } from '../../src/prompts/estimator.ts'
 import { createRuntime } from '../../src/runtime.ts'
@@ -16,6 +14,7 @@ import { enginePreset, type EnginePresetOptions } from '../../src/simulator/pres
 import { createSimulated } from '../../src/simulator/simulated.ts'
 import { stepEngineModel, type StepEngineModel } from '../../src/simulator/step-model/gpu.ts'
 import type { Workload } from '../../src/simulator/workloads/workload.ts'
+import { withKvControl } from '../../src/testbed/kv-control.ts'
 import { playWorkload } from '../../src/testbed/play.ts'
 
 /** One arm at one setting. */
@@ -77,28 +76,11 @@ export async function playArm(options: ArmOptions): Promise<ArmOutcome> {
     windowRequests: profile.sequencesMax,
     queueCapacity: 10_000_000,
   })
-  const flush = (): Promise<FlushResult> => {
-    if (model!.flush()) flushes++
-    else {
-      refusedFlushes++
-      return Promise.resolve({ outcome: 'busy', reason: 'requests run' })
-    }
-    return Promise.resolve({ outcome: 'flushed', scope: 'all' })
-  }
-  const engine: BackendDefinition = {
-    ...simulated,
-    async connect(environment) {
-      const driver = await simulated.connect(environment)
-      const capabilities = { ...driver.capabilities, kv: { ...driver.capabilities.kv, flushAll: 'exact' as const } }
-      const kv: KvControl = {
-        flushAll: flush,
-        endSession: () => Promise.resolve({ outcome: 'unsupported', reason: 'no sessions' }),
-        prefill: () => Promise.reject(new Error('the bench does not prefill')),
-        usage: () => Promise.resolve({ usedFraction: model!.stats().kvTokensLive / pool }),
-      }
-      return { ...driver, capabilities, kv, probe: () => Promise.resolve({ state: 'ready' as const, capabilities }) }
-    },
-  }
+  const engine = withKvControl(
+    simulated,
+    () => model,
+    (done) => void (done ? flushes++ : refusedFlushes++),
+  )
   const runtime = await createRuntime({
     backends: { engine },
     clock,

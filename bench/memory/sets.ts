@@ -65,8 +65,8 @@ async function fileSets(path: string): Promise<WorkloadSet[]> {
     },
   })
   return [
-    part('sessions, first two thirds', whole.runs.slice(0, cut), false),
-    part('sessions, last third', whole.runs.slice(cut), true),
+    part('sessions-first-two-thirds', whole.runs.slice(0, cut), false),
+    part('sessions-last-third', whole.runs.slice(cut), true),
   ]
 }
 

@@ -66,6 +66,7 @@ export async function main(argv: readonly string[]): Promise<ExitCode> {
     .option('--json', 'print one JSON object for each transition, and the outcome last')
     .option('--part <number>', 'show one part: 1 mapping, 2 scheduling, 3 context and cache')
     .option('--stage-policy <name>', 'which stage the heavy backend serves next: fcfs, priority (default) or sjf')
+    .option('--memory-policy <name>', 'who manages the KV caches: lru (default, the engines), paper, ...')
     .option('--light-url <url>', 'OpenAI-compatible server of the light model')
     .option('--heavy-url <url>', 'OpenAI-compatible server of the heavy model')
     .option('--light-model <name>', 'light model (default: qwen3-4b)')

@@ -191,14 +191,7 @@ export interface StageCancelled extends StageTransition {
 
 /** The memory manager decided something about a run's context, or heard what came of it. Moves no state. */
 export interface CacheTransition extends RunTransition {
-  type:
-    | 'cache.kept'
-    | 'cache.released'
-    | 'cache.flushed'
-    | 'cache.flushFailed'
-    | 'cache.held'
-    | 'cache.admitted'
-    | 'cache.prewarmed'
+  type: 'cache.kept' | 'cache.released' | 'cache.flushed' | 'cache.flushFailed' | 'cache.held' | 'cache.admitted'
   backend: string
   /** Policy that decided. */
   policy: string

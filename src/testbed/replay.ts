@@ -7,6 +7,7 @@ import { openAi } from '../engines/openai.ts'
 import type { JsonValue } from '../schema/json.ts'
 import { parseOptions } from '../schema/options.ts'
 import { utf8BytesEstimator } from '../prompts/estimator.ts'
+import { memoryPolicyNames, type MemoryPolicyName } from '../memory/plan.ts'
 import { createRuntime } from '../runtime.ts'
 import { schedulingPolicyNames, type SchedulingPolicyName } from '../scheduling/registry.ts'
 import { enginePreset } from '../simulator/presets/engines.ts'
@@ -15,6 +16,7 @@ import { stepEngineModel, type StepEngineModel } from '../simulator/step-model/g
 import type { Arrivals } from '../simulator/workloads/arrivals.ts'
 import type { Workload } from '../simulator/workloads/workload.ts'
 import { engineNames, gpuNames, modelNameOf, modelNames } from './engine-names.ts'
+import { withKvControl } from './kv-control.ts'
 import { playWorkload, type PlayOptions } from './play.ts'
 import { recordTo } from './record.ts'
 import { summarize, type ReplaySummary } from './summary.ts'
@@ -39,6 +41,7 @@ const Settings = z.strictObject({
   kvScale: z.number().positive().max(1e3).default(1),
   stagePolicy: Name.optional(),
   requestPolicy: Name.optional(),
+  memoryPolicy: z.enum(memoryPolicyNames as [MemoryPolicyName, ...MemoryPolicyName[]]).optional(),
   windowRequests: z.int().min(1).max(100_000).optional(),
   turnsMax: z.int().min(1).optional(),
   waitMsMax: z.number().min(0).optional(),
@@ -73,6 +76,8 @@ export interface ReplayOptions extends z.input<typeof Settings> {
   stagePolicy?: SchedulingPolicyName
   /** Policy among the requests of a class, default `fcfs`. */
   requestPolicy?: SchedulingPolicyName
+  /** Who manages the KV cache, default `lru`: the engine by itself. */
+  memoryPolicy?: MemoryPolicyName
   /** Requests that the runtime lets into the engine at once. Default: as many as the engine runs. */
   windowRequests?: number
   /** Turns of a session that are played at most. Default: all. */
@@ -125,7 +130,8 @@ export async function replay(workload: Workload, options: ReplayOptions = {}): P
           settings: { ...(plain(settings) as Record<string, JsonValue>), workload: plain(workload.settings ?? {}) },
         })
   await using runtime = await createRuntime({
-    backends: { engine: backend },
+    backends: { engine: withKvControl(backend, () => engineModel) },
+    memory: { policy: settings.memoryPolicy ?? 'lru', kvTokens: { engine: profile.kvTokens } },
     scheduling: {
       engine: {
         ...(settings.stagePolicy !== undefined && { stage: settings.stagePolicy }),

@@ -33,6 +33,7 @@ export async function demo(options: DemoOptions): Promise<ExitCode> {
   await using runtime = await createRuntime({
     backends: demoBackends(options.backend, example.responder),
     scheduling: { light: { stage: 'fcfs' }, heavy: { stage: options.stagePolicy } },
+    memory: { policy: options.memoryPolicy },
     ...(options.seed !== undefined && { seed: options.seed }),
   })
   checkReachable(runtime, options.backend)

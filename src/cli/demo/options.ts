@@ -1,11 +1,19 @@
 // What the command line of `demo` says, checked: flags and environment in, options out. Loads nothing.
 
-import type { PolicyOption } from '../../index.ts'
+import type { MemoryPolicyName, PolicyOption } from '../../index.ts'
 import { CommandError, unknownName } from '../exit-code.ts'
 import type { Environment } from '../view/terminal.ts'
 
 /** Names of scheduling policies. */
 const policyNames = ['fcfs', 'priority', 'sjf'] as const satisfies readonly PolicyOption[]
+
+/** Names of memory policies that need no size of a KV pool. */
+const memoryNames = [
+  'lru',
+  'paper',
+  'flush-per-request',
+  'flush-per-workflow',
+] as const satisfies readonly MemoryPolicyName[]
 
 /** Engines that ORLA_BACKEND may name, and where each listens unless told otherwise. */
 const engineUrls = {
@@ -32,6 +40,7 @@ export interface DemoFlags {
   gguf?: string
   seed?: string
   stagePolicy?: string
+  memoryPolicy?: string
   deadlineMs?: string
   part?: string
   /** False for `--no-color`. */
@@ -61,6 +70,7 @@ export interface DemoOptions {
   backend: BackendChoice
   seed: number | undefined
   stagePolicy: (typeof policyNames)[number]
+  memoryPolicy: (typeof memoryNames)[number]
   deadlineMs: number | undefined
   part: PartNumber | undefined
   noColor: boolean
@@ -80,6 +90,8 @@ export function demoOptions(flags: DemoFlags, env: Environment): DemoOptions {
   }
   const stagePolicy = policyNames.find((name) => name === (flags.stagePolicy ?? 'priority'))
   if (stagePolicy === undefined) throw unknownName('--stage-policy', flags.stagePolicy ?? '', policyNames)
+  const memoryPolicy = memoryNames.find((name) => name === (flags.memoryPolicy ?? 'lru'))
+  if (memoryPolicy === undefined) throw unknownName('--memory-policy', flags.memoryPolicy ?? '', memoryNames)
   return {
     ticket: flags.ticket,
     sample: flags.sample,
@@ -87,6 +99,7 @@ export function demoOptions(flags: DemoFlags, env: Environment): DemoOptions {
     backend: backendChoice(flags, env),
     seed: wholeNumber('--seed', flags.seed, 0, 2 ** 31 - 1),
     stagePolicy,
+    memoryPolicy,
     deadlineMs: wholeNumber('--deadline-ms', flags.deadlineMs, 1, 86_400_000),
     part: flags.part === undefined ? undefined : (Number(flags.part) as PartNumber),
     noColor: flags.color === false,

@@ -6,6 +6,7 @@ import {
   engineNames,
   gpuNames,
   loadWorkload,
+  memoryPolicyNames,
   modelNameOf,
   modelNames,
   replay,
@@ -34,6 +35,7 @@ export interface ReplayFlags {
   kvScale?: string
   stagePolicy?: string
   requestPolicy?: string
+  memoryPolicy?: string
   window?: string
   maxTurns?: string
   maxWait?: string
@@ -89,6 +91,7 @@ function optionsOf(flags: ReplayFlags): ReplayOptions {
     kvScale: numberFlag('--kv-scale', flags.kvScale, factor),
     stagePolicy: nameFlag('--stage-policy', flags.stagePolicy, schedulingPolicyNames),
     requestPolicy: nameFlag('--request-policy', flags.requestPolicy, schedulingPolicyNames),
+    memoryPolicy: nameFlag('--memory-policy', flags.memoryPolicy, memoryPolicyNames),
     windowRequests: numberFlag('--window', flags.window, { ...count, max: 100_000 }),
     turnsMax: numberFlag('--max-turns', flags.maxTurns, count),
     waitMsMax: waitSeconds === undefined ? undefined : waitSeconds * 1_000,

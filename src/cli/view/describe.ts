@@ -115,6 +115,17 @@ export function describe(transition: Transition, before: Pick<ViewState, 'backen
       return [say('progress', `skipped: ${reason}`, 'quiet')]
     case 'stage.cancelled':
       return [say('trouble', `cancelled: ${reason}`, 'bad')]
+    case 'cache.kept':
+    case 'cache.released':
+    case 'cache.flushed':
+    case 'cache.flushFailed':
+    case 'cache.held':
+    case 'cache.admitted': {
+      const { backend, policy, tokens, type } = transition
+      const role = type === 'cache.flushFailed' ? 'bad' : type === 'cache.held' ? 'waiting' : 'accent'
+      const what = `${type.slice('cache.'.length)} at ${backend}, ${count(tokens)} tokens`
+      return [say('context', `cache ${what}: ${reason} [${short(policy)}]`, role)]
+    }
     default:
       // Events that came later than this view are no reason to fail it.
       return []
