@@ -21,6 +21,8 @@ export interface PreparedChat {
   /** Tools that may be called; undefined when none may. */
   functions: ChatModelFunctions | undefined
   wrapper: ChatWrapper
+  /** How a call is made once the model has begun one; undefined where no tool may be called. */
+  calling: { wrapper: ChatWrapper; opener: string | undefined } | undefined
   /** The prompt, whole. */
   tokens: Token[]
 }
@@ -60,15 +62,18 @@ export class Conversations {
     const history = historyOf(request.messages)
     const functions = functionsOf(request)
     const plain = this.wrapperFor(request.params.chatTemplateArguments)
-    const wrapper =
-      functions !== undefined && request.toolChoice === 'required' ? callingAtOnce(this.#llama, plain) : plain
+    const calling =
+      functions === undefined
+        ? undefined
+        : { wrapper: callingAtOnce(this.#llama, plain), opener: openerOf(this.#llama, plain) }
+    const wrapper = calling !== undefined && request.toolChoice === 'required' ? calling.wrapper : plain
     const last = history.at(-1)
     const state = wrapper.generateContextState({
       chatHistory: last?.type === 'model' ? history : [...history, { type: 'model', response: [] }],
       ...(functions !== undefined && { availableFunctions: functions }),
       documentFunctionParams: true,
     })
-    return { history, functions, wrapper, tokens: state.contextText.tokenize(this.#model.tokenizer) }
+    return { history, functions, wrapper, calling, tokens: state.contextText.tokenize(this.#model.tokenizer) }
   }
 }
 
@@ -77,6 +82,14 @@ function functionsOf({ tools = [], toolChoice }: ChatRequest): ChatModelFunction
   return Object.fromEntries(
     tools.map(({ name, description, parameters }) => [name, { description, params: grammarSchema(parameters) }]),
   )
+}
+
+/**
+ * The mark with which the template's calls begin: `<tool_call>`, `[TOOL_CALLS]`. Undefined where they have none.
+ */
+function openerOf(llama: LlamaModule, { settings }: ChatWrapper): string | undefined {
+  const prefix = llama.LlamaText(settings.functions.call.prefix).toString()
+  return /^\s*(<[^<>\s]+>|\[[A-Z_]+\])/.exec(prefix)?.[1]
 }
 
 /** The same template, but the reply begins with a call: the model only chooses which, and the arguments. */

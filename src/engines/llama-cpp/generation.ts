@@ -10,6 +10,7 @@
 import type {
   ChatHistoryItem,
   ChatModelFunctions,
+  ChatWrapper,
   Llama,
   LlamaChatResponse,
   LlamaChatResponseChunk,
@@ -89,7 +90,7 @@ type Answer = Pick<ChatResult, 'content' | 'reasoning' | 'toolCalls' | 'finishRe
 async function converse(
   tools: GenerationTools,
   request: ChatRequest,
-  { history, functions, wrapper }: PreparedChat,
+  { history, functions, wrapper, calling }: PreparedChat,
   maxTokens: number,
 ): Promise<Answer> {
   const { module, sequence, signal } = tools
@@ -101,16 +102,22 @@ async function converse(
     else if (channel === 'reasoning') answer.reasoning += text
     tools.delta(channel, text)
   }
-  const grammar = functions === undefined ? await grammarOf(tools.llama, request) : undefined
   // What the bindings put in by themselves (the frame of a call) is not in `maxTokens`: the sequence may fill earlier.
   const cut = new AbortController()
   const isFull = (): boolean => sequence.nextTokenIndex >= sequence.contextSize - reserveTokens
-  const chat = new module.LlamaChat({ contextSequence: sequence, chatWrapper: wrapper, autoDisposeSequence: false })
-  try {
+  const before = sequence.tokenMeter.usedOutputTokens
+  const { stop = [] } = params
+  // The bindings notice a call only when its whole frame was written as the template has it. Where it begins with a
+  // mark, the mark is enough: from there on the grammar writes the frame, as llama.cpp's own server does.
+  const opener = wrapper === calling?.wrapper ? undefined : calling?.opener
+  const openers = opener === undefined ? [] : [opener, module.LlamaText(new module.SpecialTokensText(opener))]
+
+  const run = async (from: ChatHistoryItem[], by: ChatWrapper): Promise<LlamaChatResponse<ChatModelFunctions>> => {
+    const chat = new module.LlamaChat({ contextSequence: sequence, chatWrapper: by, autoDisposeSequence: false })
     const options = {
       ...sampling(params),
       repeatPenalty: false as const,
-      maxTokens,
+      maxTokens: Math.max(1, maxTokens - (sequence.tokenMeter.usedOutputTokens - before)),
       signal: AbortSignal.any([signal, cut.signal]),
       contextShift: {
         // An error thrown here would be taken for a reason to shift in another way.
@@ -119,23 +126,35 @@ async function converse(
           return { chatHistory: [...chatHistory] }
         },
       },
+      customStopTriggers: [...stop, ...(by === calling?.wrapper ? [] : openers)],
       onResponseChunk: (chunk: LlamaChatResponseChunk) =>
         say(chunk.type === 'segment' ? 'reasoning' : 'content', chunk.text),
-      ...(params.stop !== undefined && { customStopTriggers: params.stop }),
       ...thoughtBudget(params),
     }
-    const response: LlamaChatResponse<ChatModelFunctions> =
-      functions === undefined
-        ? await chat.generateResponse<ChatModelFunctions>(history, { ...options, ...(grammar && { grammar }) })
-        : await chat.generateResponse<ChatModelFunctions>(history, {
-            ...options,
-            functions,
-            documentFunctionParams: true,
-            onFunctionCallParamsChunk: ({ paramsChunk }) => {
-              say('tool', paramsChunk)
-              if (isFull()) cut.abort(sequenceFull)
-            },
-          })
+    try {
+      if (functions === undefined) {
+        const grammar = await grammarOf(tools.llama, request)
+        return await chat.generateResponse<ChatModelFunctions>(from, { ...options, ...(grammar && { grammar }) })
+      }
+      return await chat.generateResponse<ChatModelFunctions>(from, {
+        ...options,
+        functions,
+        documentFunctionParams: true,
+        onFunctionCallParamsChunk: ({ paramsChunk }) => {
+          say('tool', paramsChunk)
+          if (isFull()) cut.abort(sequenceFull)
+        },
+      })
+    } finally {
+      chat.dispose({ disposeSequence: false })
+    }
+  }
+
+  try {
+    let response = await run(history, wrapper)
+    if (calling !== undefined && openers.length > 0 && beganCall(response, stop)) {
+      response = await run(response.lastEvaluation.cleanHistory, calling.wrapper)
+    }
     answer.toolCalls = callsOf(response, firstCallNumber(request))
     answer.finishReason = answer.toolCalls.length > 0 ? 'tool_calls' : finishReasonOf(response)
     return answer
@@ -143,9 +162,12 @@ async function converse(
     if (signal.aborted) throw signal.reason
     if (error === sequenceFull) return { ...answer, finishReason: 'length' }
     throw llamaError(error)
-  } finally {
-    chat.dispose({ disposeSequence: false })
   }
+}
+
+/** True if an answer ended where a call began, and not at one of the request's own stop texts. */
+function beganCall({ metadata }: LlamaChatResponse<ChatModelFunctions>, stop: readonly string[]): boolean {
+  return metadata.stopReason === 'customStopTrigger' && !stop.includes(metadata.customStopTrigger.join(''))
 }
 
 /** Exactly `maxTokens` tokens, whatever the model would say: for replaying workloads. */

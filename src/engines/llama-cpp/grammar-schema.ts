@@ -12,8 +12,8 @@ type Loose = Record<string, unknown>
 const simpleTypes = new Set(['string', 'number', 'integer', 'boolean', 'null'])
 /** Formats that node-llama-cpp has grammars for. */
 const formats = new Set(['date-time', 'date', 'time'])
-/** Longest repetition written into a grammar: each one is a rule of its own. */
-const repetitionMax = 2_000
+/** Longest repetition written into a grammar: each is written out, and llama.cpp refuses grammars that grow too large. */
+const repetitionMax = 256
 /** Levels of a schema that are held. */
 const depthMax = 16
 

@@ -103,6 +103,18 @@ describe('an answer', () => {
   })
 })
 
+test('a schema with many bounds is not too large a grammar', async () => {
+  const text = { type: 'string', minLength: 1, maxLength: 200 }
+  const long = { type: 'string', minLength: 1, maxLength: 10_000 }
+  const properties = { a: text, b: text, c: long, d: { type: 'array', items: text, maxItems: 100 }, e: text }
+  const responseSchema = { name: 'Answer', schema: { type: 'object', properties } }
+  const result = await ask(driver.it, asking('hello', { maxTokens: 400 }, { responseSchema }))
+  expect(result.content).toMatch(/^\{"a":/)
+  const tools = [{ name: 'write', description: 'Writes.', parameters: { type: 'object', properties } }]
+  const called = await ask(driver.it, asking('hello', { maxTokens: 400 }, { tools }))
+  expect(['tool_calls', 'length']).toContain(called.finishReason)
+})
+
 describe('tools', () => {
   test('are called when they are offered, with arguments that fit, and their results are read', async () => {
     const request = asking('hello', {}, { tools: [readPolicy] })
@@ -135,6 +147,15 @@ describe('tools', () => {
     )
     const demanded = await ask(driver.it, { ...conversation, toolChoice: 'required' })
     expect(demanded).toMatchObject({ finishReason: 'tool_calls', toolCalls: [{ id: 'call_2', name: 'read_policy' }] })
+  })
+
+  test('are called where the model only began a call, and wrote on as if it had not', async () => {
+    const begun = await ask(driver.it, asking('hello%', {}, { tools: [readPolicy] }))
+    expect(begun).toMatchObject({ content: '', finishReason: 'tool_calls', toolCalls: [{ name: 'read_policy' }] })
+    expect(JSON.parse(begun.toolCalls[0]!.arguments)).toMatchObject({ topic: 'fine.' })
+    // Without tools the mark is text like any other.
+    const plain = await ask(driver.it, asking('hello%'))
+    expect(plain).toMatchObject({ content: '<tool_call>fine.', finishReason: 'stop', toolCalls: [] })
   })
 
   test('whose arguments do not end are cut, and not called', async () => {

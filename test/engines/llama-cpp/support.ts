@@ -20,12 +20,12 @@ export interface ModelFixture {
 }
 
 /** Writes the tiny model before the tests of a file, and removes it after them. */
-export function tinyModel(): ModelFixture {
+export function tinyModel(options: { contextLength?: number } = {}): ModelFixture {
   const fixture = { folder: '', file: '' }
   beforeAll(async () => {
     fixture.folder = await mkdtemp(join(tmpdir(), 'orla-test-gguf-'))
     fixture.file = join(fixture.folder, 'tiny.gguf')
-    await writeTinyModel(fixture.file)
+    await writeTinyModel(fixture.file, options)
   })
   afterAll(() => rm(fixture.folder, { recursive: true, force: true }))
   return fixture

@@ -6,6 +6,7 @@
 //   tools      offered and not yet answered: the reply begins with a call
 //   '?'        in the context: the reply begins with a thought
 //   '~'        in the context: the reply never ends by itself
+//   '%'        in the context: the reply begins with the mark of a call, and then there is none
 //   '^'        in the context: a JSON string never ends by itself
 
 import { writeFile } from 'node:fs/promises'
@@ -21,7 +22,7 @@ const layers = 2
 const randomFrom = 16
 
 /** Dimensions with a meaning: a constant, and for each flag the token itself and "it occurred". */
-const dimension = { constant: 0, tools: 1, answered: 2, thinks: 3, endless: 4, unquoted: 5 } as const
+const dimension = { constant: 0, tools: 1, answered: 2, thinks: 3, endless: 4, unquoted: 5, stutters: 6 } as const
 const occurred = 8
 
 /** Special tokens, each the whole text of a piece of the chat template. */
@@ -31,6 +32,7 @@ const special = {
   end: '<|im_end|>',
   tools: '<tools>',
   call: '<tool_call>\n{"name": "',
+  opener: '<tool_call>',
   callEnd: '</tool_call>',
   answered: '<tool_response>',
   think: '<think>\n',
@@ -109,6 +111,7 @@ const bigrams: [from: string, to: string, logit: number][] = [
   ['m', special.thinkEnd, 20],
   [special.thinkEnd, 'f', 20],
   [special.callEnd, special.end, 28],
+  [special.opener, 'f', 20],
   ['1', ',', 14],
   ['1', '}', 13],
 ]
@@ -146,6 +149,7 @@ export async function writeTinyModel(
     ['?', dimension.thinks],
     ['~', dimension.endless],
     ['^', dimension.unquoted],
+    ['%', dimension.stutters],
   ] as const) {
     embedding[id(token) * width + flag] = 8
   }
@@ -166,6 +170,9 @@ export async function writeTinyModel(
   lean(special.call, occurred + dimension.answered, -4)
   wire(special.think, special.reply, 16)
   lean(special.think, occurred + dimension.thinks, 1.2)
+  wire(special.opener, special.reply, 16)
+  lean(special.opener, occurred + dimension.stutters, 1.2)
+  lean(special.call, occurred + dimension.stutters, -4)
   lean(special.end, occurred + dimension.endless, -6)
   lean('"', occurred + dimension.unquoted, -6)
   for (const blank of ['Ġ', 'Ċ', 'ĉ', 'č']) lean(blank, dimension.constant, -3)
@@ -186,13 +193,7 @@ export async function writeTinyModel(
     if (layer === 0) {
       // The last pair of a head turns least with the position (RoPE), so it can look anywhere.
       const still = headWidth - 2
-      for (const flag of [
-        dimension.tools,
-        dimension.answered,
-        dimension.thinks,
-        dimension.endless,
-        dimension.unquoted,
-      ]) {
+      for (const flag of Object.values(dimension).slice(1)) {
         const row = flag * headWidth
         for (let i = 0; i < headWidth; i++) {
           query.fill(0, (row + i) * width, (row + i + 1) * width)
