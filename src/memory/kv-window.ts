@@ -91,7 +91,7 @@ export class KvWindow {
   readonly #held = new Map<string, Run>()
   readonly #policy: WindowPolicy
   readonly #holdMsMax: number
-  #capacityTokens: number
+  readonly #capacityTokens: number
   /** Sum over placed runs of their tokens beyond the marked beginnings. */
   #restTokens = 0
   #activeRequests = 0
@@ -143,11 +143,6 @@ export class KvWindow {
   /** True while a review could change something. */
   get pressed(): boolean {
     return this.#held.size > 0 || this.usedTokens > this.#capacityTokens
-  }
-
-  /** Changes the capacity, when the engine says how large its pool is. */
-  resize(capacityTokens: number): void {
-    this.#capacityTokens = capacityTokens
   }
 
   /** A request of a run asks to pass. */

@@ -11,6 +11,7 @@ const hitMin = 0.2
 const alpha = 2
 const beta = 0.5
 const tickMs = 1_000
+/** Agents at the start: assumed, nothing is published. */
 const windowStart = 16
 
 /** Makes the window of one backend. */

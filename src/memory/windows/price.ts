@@ -7,8 +7,8 @@
 //   at R             when the expected rest of a wait exceeds `waitPerReload` times R: the room is worth more then;
 //   on credit        for a run that was held for `patienceMs`: the engine's time for such exchanges is a fixed share
 //                    of all time. Without that limit, exchanges that make others wait longer make more exchanges due, and
-//                    what was saved by not computing twice is spent on computing twice (measured: throughput falls by
-//                    two thirds, and stays there after the load has gone).
+//                    what was saved by not computing twice is spent on computing twice (measured on `claude-code` at
+//                    twice the pool: output falls to between a third and a half).
 // R grows with the square of long contexts, so what is large is kept and what is small moves. Held runs enter the
 // smallest need first once nobody is due: that serves most with the room there is. New places leave a margin, in which
 // the contexts that are there grow; where it is used up, the smallest contexts in a wait go first.
@@ -24,10 +24,14 @@ const tickMs = 1_000
  */
 const marginContexts = 3
 const marginShareMax = 0.12
-/** Waits whose rest is longer than so many reloads give their room. Swept from 0.5 to 8. */
+/** Waits whose rest is longer than so many reloads give their room. Swept from 0.5 to 4. */
 const waitPerReload = 4
-/** Below so many requests at the engine, its time costs nothing. Swept from 2 to 8. */
+/**
+ * Below so many requests at the engine, its time costs nothing. Swept from 2 to 8. A window of few contexts cannot have
+ * more than that at work, so there it is one for each eight of them.
+ */
 const idleRequests = 4
+const placesPerIdleRequest = 8
 /** Waits that end sooner are not worth an exchange even then, ms. */
 const exchangeMsMin = 2_000
 /** Held for longer than this, a run may be let in on credit, ms. */
@@ -111,11 +115,11 @@ class Market {
 
   /** Lets held runs in. Returns the credit that exchanges took, ms. */
   admit(creditMs: number): number {
-    const { held, nowMs, activeRequests } = this.#view
+    const { held, placed, nowMs, activeRequests } = this.#view
     const isDue = (run: WindowRun): boolean => nowMs - run.sinceMs >= patienceMs
     const due = [...held.values()].filter(isDue).toSorted((a, b) => a.sinceMs - b.sinceMs)
     const others = [...held.values()].filter((run) => !isDue(run)).toSorted((a, b) => a.needTokens - b.needTokens)
-    let idle = activeRequests < idleRequests
+    let idle = activeRequests < Math.min(idleRequests, Math.ceil(placed.size / placesPerIdleRequest))
     let spentMs = 0
     for (const run of [...due, ...others]) {
       const room = (): number => roomFor(this.#view, this.#used)
