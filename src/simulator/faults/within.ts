@@ -22,7 +22,7 @@ export interface FaultyStreamOptions {
   abort: () => void
 }
 
-/** Pieces of the answer before the middle. */
+/** Pieces before the middle of an answer that has no text to cut in two. */
 const middlePieces = 2
 /** Milliseconds between two comments of a stream that says nothing else. */
 const commentEveryMs = 20
@@ -71,10 +71,13 @@ export class FaultyStream implements SseSink {
     if (this.#over) return true
     const { at } = this.#options.fault
     if (this.#events === 0) this.#envelope = envelopeOf(text)
-    const due = at === 'first' || (at === 'middle' && this.#events > middlePieces)
-    if (due && !this.#struck) this.#strike(text)
+    // The first text is cut in two, so that the middle is the same however busy the engine's thread is.
+    const [before, after] = (at === 'middle' && !this.#struck && halves(text)) || ['', text]
+    if (before !== '') this.#pass(before)
+    const due = at === 'first' || (at === 'middle' && (before !== '' || this.#events > middlePieces))
+    if (due && !this.#struck) this.#strike(after)
     this.#events++
-    return this.#over || this.#pass(text)
+    return this.#over || this.#pass(after)
   }
 
   end(text: string): void {
@@ -253,6 +256,18 @@ function envelopeOf(event: string): Json {
   if (!event.startsWith('data: {')) return {}
   const { choices: _choices, usage: _usage, ...envelope } = JSON.parse(event.slice('data: '.length)) as Json
   return envelope
+}
+
+/** An event with text as two events. */
+function halves(event: string): [string, string] | undefined {
+  if (!event.startsWith('data: {')) return undefined
+  const { choices } = JSON.parse(event.slice('data: '.length)) as { choices?: { delta?: { content?: unknown } }[] }
+  const text = choices?.[0]?.delta?.content
+  if (typeof text !== 'string' || text.length < 2) return undefined
+  const place = Math.floor(text.length / 2)
+  const half = (part: string): string =>
+    rewritten(event, (value) => ((value['choices'] as { delta: Json }[])[0]!.delta['content'] = part))
+  return [half(text.slice(0, place)), half(text.slice(place))]
 }
 
 function rewritten(event: string, change: (value: Json) => unknown): string {
