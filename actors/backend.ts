@@ -13,11 +13,13 @@
 //   B4. While the breaker is half-open, one request is in flight as its probe.
 //   B5. With a KV window, a request is held until the memory manager admits it, and at most `holdMsMax`, whatever the
 //       memory manager does. Held requests count against the queue's capacity and keep their place in line.
+//   B6. Retries that wait or run are at most a share of all requests here, or a few.
 
 import { createActor, type ActorRefFrom, type SnapshotFrom } from 'xstate'
 import { backendMachine, openDelayMs, type BreakerSettings } from '../machines/backend.ts'
 import type { Clock, Timer } from '../src/clock.ts'
 import { RejectedError, type ErrorFacts } from '../src/errors.ts'
+import { limits } from '../src/limits.ts'
 import type { Logger } from '../src/log.ts'
 import type { SchedulingPolicies, SchedulingPolicy } from '../src/scheduling/policy.ts'
 import { SubQueues, type SubQueueLoad } from '../src/scheduling/sub-queues.ts'
@@ -42,6 +44,8 @@ export interface BackendInput {
   breaker: BreakerSettings
   /** Longest that a request may be held for its KV window, ms; undefined without one. */
   holdMsMax?: number | undefined
+  /** True while no other backend can serve in its place. */
+  isLast(): boolean
   /** Finds a policy by name, for reconfiguration. */
   policyOf(name: string): SchedulingPolicy
   clock: Clock
@@ -80,6 +84,8 @@ export class BackendState implements ActorState<BackendMessage> {
   /** Where to answer, for requests that wait. */
   readonly #replyTo = new Map<string, StageAddress>()
   readonly #leases = new Set<string>()
+  /** Retries that wait or run. */
+  readonly #retries = new Set<string>()
   /** The longest wait first: all have the same bound, so one timer serves. */
   readonly #held = new Map<string, Held>()
   #holdTimer: Timer | undefined
@@ -156,12 +162,13 @@ export class BackendState implements ActorState<BackendMessage> {
     this.#health.stop()
   }
 
-  #enqueue({ request, replyTo }: BackendRequest): void {
-    const rejection = this.#rejection()
+  #enqueue({ request, replyTo, retry = false }: BackendRequest): void {
+    const rejection = this.#rejection() ?? (retry ? this.#overBudget() : undefined)
     if (rejection !== undefined) {
       this.#input.post(replyTo, { type: 'stage.rejected', requestId: request.requestId, error: rejection })
       return
     }
+    if (retry) this.#retries.add(request.requestId)
     const view = { ...request, arrivalMs: this.#input.clock.nowMs(), arrivalOrder: this.#arrivals++ }
     if (this.#input.holdMsMax !== undefined) return this.#hold(view, replyTo, this.#input.holdMsMax)
     this.#replyTo.set(request.requestId, replyTo)
@@ -220,6 +227,7 @@ export class BackendState implements ActorState<BackendMessage> {
   }
 
   #withdraw(requestId: string): void {
+    this.#retries.delete(requestId)
     const held = this.#held.get(requestId)
     if (held !== undefined) {
       this.#unhold(requestId)
@@ -265,6 +273,16 @@ export class BackendState implements ActorState<BackendMessage> {
     ).toJSON()
   }
 
+  /** Why a retry that comes now cannot be taken: retries must not become the load that keeps a backend down (B6). */
+  #overBudget(): ErrorFacts | undefined {
+    const active = this.#window.inFlight + this.#queues.size + this.#held.size
+    const retriesMax = Math.max(limits.retriesMin, Math.floor(active * limits.retryShareMax))
+    if (this.#retries.size < retriesMax) return undefined
+    const { name } = this.#input
+    const message = `backend "${name}" has ${this.#retries.size} retries among ${active} requests already`
+    return new RejectedError('ORLA_RETRY_BUDGET', message, { backend: name, active, retriesMax }).toJSON()
+  }
+
   #grant(): void {
     while (this.#queues.size > 0 && this.#window.free > 0 && this.#admits()) {
       const request = this.#queues.next(this.#input.clock.nowMs())
@@ -286,10 +304,11 @@ export class BackendState implements ActorState<BackendMessage> {
   #release(requestId: string, verdict: 'ok' | 'faulty' | 'inconclusive'): void {
     // A lease that is not known was given back already: releasing is idempotent, so that no path can leak a slot.
     if (!this.#leases.delete(requestId)) return
+    this.#retries.delete(requestId)
     this.#window.give()
     const wasProbe = this.#probe === requestId
     if (wasProbe) this.#probe = undefined
-    if (verdict === 'faulty') this.#health.send({ type: 'request.failed' })
+    if (verdict === 'faulty') this.#health.send({ type: 'request.failed', last: this.#input.isLast() })
     else if (verdict === 'ok') this.#health.send({ type: 'request.succeeded' })
     else if (wasProbe) this.#health.send({ type: 'probe.inconclusive' })
     this.#grant()
@@ -328,6 +347,7 @@ export class BackendState implements ActorState<BackendMessage> {
     for (const [requestId, { runId }] of waiting) {
       this.#queues.withdraw(requestId)
       this.#replyTo.delete(requestId)
+      this.#retries.delete(requestId)
       this.#unhold(requestId)
       this.#leave(runId, requestId)
     }

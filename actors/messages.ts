@@ -25,6 +25,8 @@ export interface BackendRequest {
   type: 'backend.request'
   request: Omit<RequestView, 'arrivalMs' | 'arrivalOrder'>
   replyTo: StageAddress
+  /** True for a turn that an engine failed before: it counts against the retry budget. */
+  retry?: boolean
 }
 /** A turn that waits is not wanted any more. */
 export interface BackendWithdraw {

@@ -35,6 +35,10 @@ export interface StageServices {
   recorder: RunRecorder | undefined
   /** Model that a backend serves by default. */
   modelOf(backend: string): string
+  /** Backends that serve the same model in its place. */
+  peersOf(backend: string): readonly string[]
+  /** Whether a backend takes requests now. */
+  canServe(backend: string): boolean
   /** Starts an inference at a backend, under its deadlines and the stage's. */
   infer(
     backend: string,

@@ -10,6 +10,8 @@
 //   T2. A slot that was granted is released exactly once, on every path.
 //   T3. It settles exactly once. Whatever arrives after that is dropped.
 //   T4. Tools run without a slot.
+//   T5. A turn is tried again only where nobody saw a token of it. It moves to another backend before it waits for its
+//       own, at most once to each.
 
 import { roundMs, type Timer } from '../src/clock.ts'
 import {
@@ -50,6 +52,12 @@ interface Turn {
   requestId: string
   queuedAtMs: number
   grantedAtMs: number
+  /** Backends that did not serve it. */
+  readonly failedAt: Set<string>
+  /** Attempts that only moved it to another backend. */
+  moves: number
+  /** What the last engine that it was sent to failed with. */
+  error: OrlaError | undefined
   /** Sum over attempts. */
   queueWaitMs: number
   ttftMs: number | null
@@ -73,6 +81,8 @@ export class StageActor {
   /** Counts up when what is under way becomes void; continuations of promises compare it. */
   #epoch = 0
   #backend = ''
+  /** Where it was mapped to. */
+  #home = ''
   #model = ''
   #priorities = { stage: 0, request: 0 }
   #conversation: readonly Message[] = []
@@ -194,6 +204,7 @@ export class StageActor {
   #onMapped(backend: string, model: string, reason: string, context: StageContext): void {
     const { name } = this.definition
     this.#backend = backend
+    this.#home = backend
     this.#model = model
     this.report.backend = backend
     this.report.model = model
@@ -282,6 +293,9 @@ export class StageActor {
       attempt: 1,
       requestId: '',
       queuedAtMs: 0,
+      failedAt: new Set(),
+      moves: 0,
+      error: undefined,
       grantedAtMs: 0,
       queueWaitMs: 0,
       ttftMs: null,
@@ -323,6 +337,7 @@ export class StageActor {
       {
         type: 'backend.request',
         replyTo: this.#address,
+        ...(turn.error !== undefined && { retry: true }),
         request: {
           requestId: turn.requestId,
           runId: this.#host.runId,
@@ -493,12 +508,14 @@ export class StageActor {
 
   #onInferenceError(turn: Turn, error: OrlaError): void {
     const { requestId } = turn
+    const backend = this.#backend
+    turn.error = error
     this.#sayReleased(turn, 'failed', error.message, { usage: {}, error: error.toJSON() })
     // The slot goes back once it is decided what follows: a run that fails must not give it to a stage of its own.
     try {
       this.#retryOrFail(turn, error)
     } finally {
-      this.#releaseSlot(requestId, blamesBackend(error) ? 'faulty' : 'ok')
+      this.#releaseSlot(requestId, blamesBackend(error) ? 'faulty' : 'ok', backend)
     }
   }
 
@@ -520,27 +537,31 @@ export class StageActor {
   }
 
   #retryOrFail(turn: Turn, error: OrlaError): void {
+    const from = this.#backend
+    turn.failedAt.add(from)
     // Once somebody has seen tokens of an answer, another answer would contradict them.
     const delivered = turn.ttftMs !== null && this.#host.tokensWatched
-    if (!error.retryable || delivered || turn.attempt >= this.definition.attempts) {
+    const other = delivered || !mayMove(error) ? undefined : this.#alternative(turn)
+    const spent = turn.attempt - turn.moves >= this.definition.attempts
+    if (other === undefined && (delivered || spent || !error.retryable)) {
       this.#pushTurn(turn, { promptTokens: null, cachedTokens: null, completionTokens: null, finishReason: null })
-      return this.#fail(error)
+      // Not being allowed to try again is not what went wrong.
+      return this.#fail(error.code === 'ORLA_RETRY_BUDGET' ? (turn.error ?? error) : error)
     }
-    const ceilingMs = Math.min(this.definition.backoffMs * 2 ** (turn.attempt - 1), limits.retryBackoffMsMax)
-    // Details come from drivers, which may be anybody's.
-    const askedMs = Number(error.details?.['retryAfterMs'] ?? 0) || 0
-    const delayMs = roundMs(Math.max(this.#services.random() * ceilingMs, Math.min(askedMs, limits.retryBackoffMsMax)))
+    const delayMs = other === undefined ? this.#backoffMs(turn, error) : 0
+    if (other !== undefined) this.#moveTo(other, turn)
     turn.attempt++
     turn.ttftMs = null
-    this.#move('retry', (from, to) =>
+    this.#move('retry', (before, to) =>
       this.#host.emit({
         ...this.#turnFields(turn),
         type: 'stage.retrying',
-        from,
+        from: before,
         to,
-        reason: error.message,
+        reason: other === undefined ? error.message : `goes on at "${other}": ${error.message}`,
         attempt: turn.attempt,
         delayMs,
+        ...(other !== undefined && { failedOverFrom: from }),
         error: error.toJSON(),
       }),
     )
@@ -550,6 +571,32 @@ export class StageActor {
         this.#enqueue(turn, `attempt ${turn.attempt}`)
       }),
     )
+  }
+
+  /** Pause before a turn is tried again, ms: full jitter, or what the backend asks for. */
+  #backoffMs(turn: Turn, error: OrlaError): number {
+    const exponent = turn.attempt - turn.moves - 1
+    const ceilingMs = Math.min(this.definition.backoffMs * 2 ** exponent, limits.retryBackoffMsMax)
+    // Details come from drivers, which may be anybody's.
+    const askedMs = Number(error.details?.['retryAfterMs'] ?? 0) || 0
+    return roundMs(Math.max(this.#services.random() * ceilingMs, Math.min(askedMs, limits.retryBackoffMsMax)))
+  }
+
+  /** The best backend that this turn was not at, and that takes requests now. */
+  #alternative(turn: Turn): string | undefined {
+    const services = this.#services
+    const places = [this.#home, ...services.peersOf(this.#home), ...this.definition.fallback]
+    return places.find((place) => !turn.failedAt.has(place) && services.canServe(place))
+  }
+
+  #moveTo(backend: string, turn: Turn): void {
+    turn.moves++
+    this.#backend = backend
+    this.#model = this.definition.requirements.model ?? this.#services.modelOf(backend)
+    this.report.backend = backend
+    this.report.model = this.#model
+    // What its last engine holds, this one does not.
+    this.#chain = undefined
   }
 
   // --- tools
@@ -657,8 +704,8 @@ export class StageActor {
     )
   }
 
-  #releaseSlot(requestId: string, verdict: 'ok' | 'faulty' | 'inconclusive'): void {
-    const to = { actor: 'backend' as const, name: this.#backend }
+  #releaseSlot(requestId: string, verdict: 'ok' | 'faulty' | 'inconclusive', backend = this.#backend): void {
+    const to = { actor: 'backend' as const, name: backend }
     this.#services.post(to, { type: 'backend.release', requestId, verdict })
   }
 
@@ -758,3 +805,17 @@ export class StageActor {
 
 /** Answer length that a policy may assume when a stage sets no limit: the median of agent turns in public traces. */
 const outputTokensGuess = 217
+
+/** Whether another backend may do what this one did not: it is sick, full or gone, or lacks the key, model or room. */
+function mayMove(error: OrlaError): boolean {
+  switch (error.code) {
+    case 'ORLA_BACKEND_DRAINING':
+    case 'ORLA_RETRY_BUDGET':
+    case 'ORLA_CONTEXT_LENGTH':
+      return true
+    case 'ORLA_BACKEND_HTTP':
+      return error.retryable || [401, 403, 404].includes(error.details?.['status'] as number)
+    default:
+      return error.retryable || blamesBackend(error)
+  }
+}

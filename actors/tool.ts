@@ -99,6 +99,7 @@ export class ToolState implements ActorState<ToolMessage> {
       runId: message.replyTo.runId,
       stage: message.replyTo.stage,
       callId: message.callId,
+      idempotencyKey: keyOf(message.replyTo, message.callId),
       signal: call.controller!.signal,
     })
     return toText(result)

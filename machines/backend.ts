@@ -22,7 +22,8 @@ export const breakerDefaults: BreakerSettings = { failuresMax: 5, openMs: 2_000,
 /** What a backend's health machine hears. */
 export type BackendHealthEvent =
   | { type: 'request.succeeded' }
-  | { type: 'request.failed' }
+  /** `last`: no other backend can serve in its place, so that its probes do not become rarer. */
+  | { type: 'request.failed'; last?: boolean }
   /** The probe was given back without telling anything: the caller cancelled. */
   | { type: 'probe.inconclusive' }
   | { type: 'backend.drain' }
@@ -48,7 +49,9 @@ export const backendMachine = setup({
   actions: {
     countFailure: assign({ failures: ({ context }) => context.failures + 1 }),
     forgetFailures: assign({ failures: 0, opened: 0 }),
-    countOpening: assign({ opened: ({ context }) => context.opened + 1 }),
+    countOpening: assign({
+      opened: ({ context, event }) => (event.type === 'request.failed' && event.last === true ? 1 : context.opened + 1),
+    }),
   },
   delays: {
     openMs: ({ context }) => openDelayMs(context, context.opened),

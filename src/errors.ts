@@ -15,6 +15,7 @@ export type ErrorCode =
   | 'ORLA_QUEUE_FULL'
   | 'ORLA_BACKEND_OPEN'
   | 'ORLA_BACKEND_DRAINING'
+  | 'ORLA_RETRY_BUDGET'
   | 'ORLA_BACKEND_UNREACHABLE'
   | 'ORLA_BACKEND_HTTP'
   | 'ORLA_BACKEND_TIMEOUT'
@@ -183,14 +184,17 @@ export class MappingError extends OrlaError {
   }
 }
 
-/** A backend did not take a request: its queue is full, its breaker is open, or it is draining. */
+/**
+ * A backend did not take a request: its queue is full, its breaker is open, it is draining or gone, or it has as many
+ * retries as it takes.
+ */
 export class RejectedError extends OrlaError {
   constructor(
-    code: 'ORLA_QUEUE_FULL' | 'ORLA_BACKEND_OPEN' | 'ORLA_BACKEND_DRAINING',
+    code: 'ORLA_QUEUE_FULL' | 'ORLA_BACKEND_OPEN' | 'ORLA_BACKEND_DRAINING' | 'ORLA_RETRY_BUDGET',
     message: string,
     details: Record<string, unknown>,
   ) {
-    super(code, message, { retryable: code !== 'ORLA_BACKEND_DRAINING', details })
+    super(code, message, { retryable: code === 'ORLA_QUEUE_FULL' || code === 'ORLA_BACKEND_OPEN', details })
   }
 }
 

@@ -30,6 +30,12 @@ export const limits = {
   retryBackoffMsDefault: 250,
   /** Longest pause before a retry, ms, also where an engine asks for more. */
   retryBackoffMsMax: 60_000,
+  /** Share of a backend's requests, waiting and in flight, that may be retries (Envoy's default). */
+  retryShareMax: 0.2,
+  /** Retries that a backend takes however few requests it has (Envoy's default). */
+  retriesMin: 3,
+  /** Backends that a stage, or a backend, may fall back to. */
+  fallbacksMax: 8,
   /** Milliseconds to connect to a backend. */
   connectTimeoutMsDefault: 5_000,
   /** Milliseconds from grant to first token. Cold models load in tens of seconds. */

@@ -40,6 +40,8 @@ export interface RuntimeOptions {
   backends: Readonly<Record<string, BackendDefinition>>
   /** Scheduling policies by backend name; FCFS at both levels where absent. */
   scheduling?: Readonly<Record<string, SchedulingOptions>>
+  /** Backends that serve the same model, by the backend whose turns they take when it cannot serve them, best first. */
+  failover?: Readonly<Record<string, readonly string[]>>
   /** Time and chance. Default: the computer's own time. */
   clock?: Clock
   /** Who manages KV caches, and how. Default: the engines by themselves. */
@@ -184,6 +186,42 @@ export function checkRuntimeOptions(options: RuntimeOptions): void {
       }
     }
   }
+  issues.push(...failoverIssues(options))
   issues.push(...memoryIssues(options.memory, names))
   if (issues.length > 0) throw new OptionsError('runtime options', issues)
+}
+
+/** What is wrong with the failover lists: they name other backends that exist, and that serve the same model. */
+function failoverIssues({ failover = {}, backends }: RuntimeOptions): Issue[] {
+  const issues: Issue[] = []
+  const names = Object.keys(backends ?? {})
+  const modelOf = (name: string): string | undefined =>
+    names.includes(name) ? backends[name]?.settings?.model : undefined
+  for (const [name, others] of Object.entries(failover)) {
+    const path = `failover.${name}`
+    const unknown = (at: string, what: string): number =>
+      issues.push({
+        path: at,
+        code: 'unknown_backend',
+        message: `there is no backend "${what}"; there are: ${names.join(', ')}`,
+      })
+    if (!names.includes(name)) {
+      unknown(path, name)
+      continue
+    }
+    if (!Array.isArray(others) || others.length > limits.fallbacksMax) {
+      issues.push({ path, code: 'invalid_list', message: `give a list of at most ${limits.fallbacksMax} backends` })
+      continue
+    }
+    ;(others as readonly string[]).forEach((other, i) => {
+      const at = `${path}[${i}]`
+      if (!names.includes(other)) return unknown(at, other)
+      if (other === name)
+        return issues.push({ path: at, code: 'same_backend', message: 'it cannot take its own place' })
+      if (modelOf(other) === modelOf(name)) return undefined
+      const message = `"${other}" serves ${modelOf(other)}, "${name}" ${modelOf(name)}; for another model use a stage's \`fallback\``
+      return issues.push({ path: at, code: 'other_model', message })
+    })
+  }
+  return issues
 }

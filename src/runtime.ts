@@ -142,6 +142,7 @@ class OrlaRuntime implements Runtime {
   readonly #memory: ActorRefFrom<typeof memoryManagerLogic>
   /** One actor for each tool object: its limits hold over all stages and runs that use it. */
   readonly #tools = new Map<ToolDefinition, { actor: ActorRefFrom<typeof toolLogic>; users: number }>()
+  readonly #failover: NonNullable<RuntimeOptions['failover']>
   readonly #prompts: PromptPool
   readonly #services: WorkflowServices
   readonly #runs = new Map<string, { actor: WorkflowActor; ended: (outcome: RunOutcome) => void }>()
@@ -163,6 +164,7 @@ class OrlaRuntime implements Runtime {
   constructor(options: RuntimeOptions, { clock, log, estimator, drivers, probes }: Parts) {
     this.clock = clock
     this.#log = log
+    this.#failover = options.failover ?? {}
     this.#cloneMessages = options.cloneMessages ?? false
     this.#runIdSuffix = Math.floor(clock.random('run-ids')() * 36 ** 4)
       .toString(36)
@@ -198,6 +200,7 @@ class OrlaRuntime implements Runtime {
         },
         breaker: breakerDefaults,
         holdMsMax: windows.get(name)?.holdMsMax,
+        isLast: () => !this.#hasPeer(name),
         policyOf,
         clock,
         log,
@@ -234,6 +237,8 @@ class OrlaRuntime implements Runtime {
         return built instanceof Promise ? built.then(({ messages }) => messages) : built.messages
       },
       modelOf: (backend) => this.#backend(backend).definition.settings.model,
+      peersOf: (backend) => this.#failover[backend] ?? [],
+      canServe: (backend) => this.#canServe(backend),
       infer: (name, request, context, sink, timeouts) => {
         const { driver, definition } = this.#backend(name)
         return guardedChat(driver, request, context, sink, {
@@ -489,9 +494,13 @@ class OrlaRuntime implements Runtime {
     if (this.#verified.has(definition)) return
     const views = new Map(this.#views().map((view) => [view.name, view]))
     const issues: Issue[] = []
-    for (const { name, mapping, requirements } of definition.stages) {
-      if (mapping.kind !== 'explicit') continue
-      issues.push(...verifyMapping(requirements, views.get(mapping.backend)!, `stages.${name}`))
+    for (const { name, mapping, requirements, fallback } of definition.stages) {
+      if (mapping.kind === 'explicit') {
+        issues.push(...verifyMapping(requirements, views.get(mapping.backend)!, `stages.${name}`))
+      }
+      fallback.forEach((backend, i) => {
+        issues.push(...verifyMapping(requirements, views.get(backend)!, `stages.${name}.fallback[${i}]`))
+      })
       if (issues.length >= limits.issuesMax) break
     }
     if (issues.length > 0) {
@@ -554,6 +563,21 @@ class OrlaRuntime implements Runtime {
     if (backend !== undefined) return backend
     const message = `there is no backend "${name}"; there are: ${[...this.#backends.keys()].join(', ')}`
     throw new OptionsError('backend', [{ path: 'backend', code: 'unknown_backend', message }])
+  }
+
+  /** Whether a backend takes requests now. */
+  #canServe(name: string): boolean {
+    const health = this.#backends.get(name)?.actor.getSnapshot().context.load().health
+    return health === 'healthy' || health === 'halfOpen'
+  }
+
+  /** Whether another backend of the same model is healthy. */
+  #hasPeer(name: string): boolean {
+    const { model } = this.#backend(name).definition.settings
+    for (const [other, { definition }] of this.#backends) {
+      if (other !== name && definition.settings.model === model && this.#canServe(other)) return true
+    }
+    return false
   }
 
   /** What a backend's engine can do, as far as it is known. */

@@ -30,6 +30,8 @@ export const StageSettings = z.strictObject({
   after: z.array(name).optional(),
   /** Backend it runs on. Either this or `mapping`. */
   backend: name.optional(),
+  /** Backends to go to, in this order, when the one it runs on cannot serve a turn. */
+  fallback: z.array(name).max(limits.fallbacksMax).optional(),
   /** Model it insists on; the backend's own when absent. */
   model: z.string().min(1).max(256).optional(),
   /** `append` puts the parents' conversations before the prompt; `results` (default) only what the prompt builds. */

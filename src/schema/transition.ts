@@ -145,6 +145,8 @@ export interface StageRetrying extends TurnTransition {
   /** Number of the attempt that comes, from 2. */
   attempt: number
   delayMs: number
+  /** Backend that it leaves; absent where it stays. `backend` is where it goes. */
+  failedOverFrom?: string
   error: ErrorFacts
 }
 /** A tool began to run. The stage holds no slot meanwhile. */

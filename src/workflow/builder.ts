@@ -181,8 +181,15 @@ class FinishedWorkflow implements Workflow {
 
   get backendReferences(): BackendReference[] {
     return toArray(this.stages).flatMap(({ name, options }) => {
-      const backend = (options as { backend?: unknown } | null)?.backend
-      return typeof backend === 'string' ? [{ path: `stages.${name}.backend`, backend }] : []
+      const { backend, fallback } = (options ?? {}) as { backend?: unknown; fallback?: unknown }
+      const references: BackendReference[] = []
+      if (typeof backend === 'string') references.push({ path: `stages.${name}.backend`, backend })
+      if (Array.isArray(fallback)) {
+        fallback.forEach((each: unknown, i) => {
+          if (typeof each === 'string') references.push({ path: `stages.${name}.fallback[${i}]`, backend: each })
+        })
+      }
+      return references
     })
   }
 

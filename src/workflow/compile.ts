@@ -198,6 +198,10 @@ function parseStage(
   if (options.backend !== undefined && options.mapping !== undefined) {
     report(`${path}.mapping`, 'backend_and_mapping', 'give `backend` or `mapping`, not both')
   }
+  options.fallback?.forEach((name, i, all) => {
+    if (name !== options.backend && all.indexOf(name) === i) return
+    report(`${path}.fallback[${i}]`, 'duplicate_fallback', `"${name}" is where the stage runs already, or listed twice`)
+  })
   if (options.prompt === undefined && options.script === undefined) {
     report(`${path}.prompt`, 'missing_builder', 'a stage needs a `prompt` that builds its messages')
   }
@@ -313,6 +317,7 @@ function toDefinition(
       tools: tools.size > 0,
       jsonSchema: jsonSchema !== undefined,
     },
+    fallback: options.fallback ?? [],
     params: pickDefined(options, inferenceKeys),
     tools,
     toolSpecs: tools.size === 0 ? undefined : [...tools.values()].map((bound) => bound.spec),

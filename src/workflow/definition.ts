@@ -71,6 +71,8 @@ export interface StageDefinition {
   readonly dependents: readonly number[]
   readonly mapping: StageMapping
   readonly requirements: StageRequirements
+  /** Backends to go to when the mapped one cannot serve a turn, best first. */
+  readonly fallback: readonly string[]
   readonly params: InferenceParams
   readonly tools: ReadonlyMap<string, BoundTool>
   /** The tools as the model sees them; undefined without tools. */

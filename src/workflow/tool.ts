@@ -8,6 +8,8 @@ export interface ToolContext {
   runId: string
   stage: string
   callId: string
+  /** The same for every attempt at the same call, unique among all others: for effects that must not happen twice. */
+  idempotencyKey: string
   /** Aborted when the run is cancelled or the tool's time is up. */
   signal: AbortSignal
 }

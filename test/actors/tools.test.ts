@@ -365,6 +365,11 @@ describe('the loop', () => {
       },
     })
     await runTools({ asks }, [{ name: 'asks' }])
-    expect(context).toEqual({ runId: expect.stringMatching(/^run-1-/) as string, stage: 'a', callId: '1.1' })
+    expect(context).toEqual({
+      idempotencyKey: expect.stringMatching(/^run-1-\w+\/a\/1\.1$/),
+      runId: expect.stringMatching(/^run-1-/) as string,
+      stage: 'a',
+      callId: '1.1',
+    })
   })
 })

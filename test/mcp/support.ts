@@ -90,7 +90,8 @@ function freePort(): Promise<number> {
 
 /** Calls a tool as a stage would, without the runtime around it. */
 export async function call(tools: ToolSet, name: string, args: unknown = {}, signal?: AbortSignal): Promise<string> {
-  const context: ToolContext = { runId: 'r', stage: 's', callId: 'c', signal: signal ?? new AbortController().signal }
+  const aborted = signal ?? new AbortController().signal
+  const context: ToolContext = { runId: 'r', stage: 's', callId: 'c', idempotencyKey: 'r/s/c', signal: aborted }
   return (await tools[name]!.run(args, context)) as string
 }
 
