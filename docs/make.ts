@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import process from 'node:process'
 import { fileURLToPath } from 'node:url'
 import { accuracyPage } from './accuracy-page.ts'
+import { faultMatrix } from './fault-matrix.ts'
 import { pictures, withDiagrams } from './pictures.ts'
 
 async function readIfThere(path: string): Promise<string | undefined> {
@@ -26,6 +27,7 @@ const root = parameters.find((parameter) => parameter !== '--check') ?? fileURLT
 const wanted = new Map<string, string>()
 for (const [name, text] of await pictures()) wanted.set(join('docs', name), text)
 wanted.set(join('docs', 'simulator-accuracy.md'), await accuracyPage())
+wanted.set(join('docs', 'fault-matrix.md'), faultMatrix())
 const architecture = await readIfThere(join(root, 'ARCHITECTURE.md'))
 if (architecture !== undefined) wanted.set('ARCHITECTURE.md', withDiagrams(architecture))
 
