@@ -51,6 +51,11 @@ export interface KvUsage {
   hit?: { cached: number; prompt: number }
 }
 
+/** A share that an engine tells; what is none, because it is not between 0 and 1, is unknown. */
+export function shareOf(told: unknown): number | undefined {
+  return typeof told === 'number' && told >= 0 && told <= 1 ? told : undefined
+}
+
 /** Control of one engine's KV cache. */
 export interface KvControl {
   /** Empties the cache for everybody who shares the engine. Never rejects. */

@@ -8,7 +8,15 @@ import type { BackendDefinition } from './backend-definition.ts'
 import { cachedTokensMemory } from './cached-tokens.ts'
 import { readEngineError, statusError } from './engine-error.ts'
 import { countField, objectOf, probeAs, type JsonObject } from './fingerprint.ts'
-import { failed, untilIdle, type FlushOptions, type FlushResult, type KvControl, type KvUsage } from './kv-control.ts'
+import {
+  failed,
+  shareOf,
+  untilIdle,
+  type FlushOptions,
+  type FlushResult,
+  type KvControl,
+  type KvUsage,
+} from './kv-control.ts'
 import { declaredCapabilities, openAiDialect, type EngineAccess, type OpenAiDialect } from './openai-driver.ts'
 import { checkHeaders, EngineFields } from './openai-options.ts'
 import { parseMetrics } from './prometheus.ts'
@@ -173,8 +181,8 @@ function sglangKv({ http, clock }: EngineAccess, flags: () => JsonObject | undef
       for (const load of Array.isArray(list) ? (list as unknown[]).map(objectOf) : []) {
         usage.running = (usage.running ?? 0) + Number(load['num_running_reqs'] ?? 0)
         usage.waiting = (usage.waiting ?? 0) + Number(load['num_waiting_reqs'] ?? 0)
-        const fraction = load['token_usage']
-        if (typeof fraction === 'number') usage.usedFraction = Math.max(usage.usedFraction ?? 0, fraction)
+        const fraction = shareOf(load['token_usage'])
+        if (fraction !== undefined) usage.usedFraction = Math.max(usage.usedFraction ?? 0, fraction)
       }
       if (metrics.status !== 200) return usage
       const found = parseMetrics(metrics.text)

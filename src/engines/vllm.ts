@@ -8,7 +8,7 @@ import type { BackendDefinition } from './backend-definition.ts'
 import { cachedTokensMemory } from './cached-tokens.ts'
 import { readEngineError, statusError } from './engine-error.ts'
 import { objectOf, probeAs } from './fingerprint.ts'
-import { untilIdle, type FlushResult, type KvControl, type KvOptions } from './kv-control.ts'
+import { shareOf, untilIdle, type FlushResult, type KvControl, type KvOptions } from './kv-control.ts'
 import { declaredCapabilities, openAiDialect, type EngineAccess, type OpenAiDialect } from './openai-driver.ts'
 import { checkHeaders, EngineFields } from './openai-options.ts'
 import { chatBody } from './openai-request.ts'
@@ -123,7 +123,7 @@ function vllmKv({ http, clock }: EngineAccess): Omit<KvControl, 'prefill'> {
       const running = metrics.get('vllm:num_requests_running')
       const waiting = metrics.get('vllm:num_requests_waiting')
       // The second name is that of v0.9 and older.
-      const usedFraction = metrics.get('vllm:kv_cache_usage_perc') ?? metrics.get('vllm:gpu_cache_usage_perc')
+      const usedFraction = shareOf(metrics.get('vllm:kv_cache_usage_perc') ?? metrics.get('vllm:gpu_cache_usage_perc'))
       const prompt = metrics.get('vllm:prefix_cache_queries_total')
       const hits = metrics.get('vllm:prefix_cache_hits_total')
       return {
