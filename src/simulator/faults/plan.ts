@@ -54,7 +54,7 @@ export type FaultPlan = z.output<typeof FaultPlan>
 export type FaultPlanInput = z.input<typeof FaultPlan>
 
 /** Reads the header of a request. `problem` says what is wrong with it, and what would be right. */
-function parseFaultHeader(text: string): Fault | { problem: string } {
+export function parseFaultHeader(text: string): Fault | { problem: string } {
   const [name = '', ...parameters] = text.split(';').map((part) => part.trim())
   const rule: Record<string, unknown> = { fault: name }
   for (const parameter of parameters) {
@@ -62,6 +62,7 @@ function parseFaultHeader(text: string): Fault | { problem: string } {
     if (key !== 'at' && key !== 'kind') return { problem: `"${key}" is not known: B6;at=middle;kind=done` }
     rule[key] = value
   }
+  if (!faultNames.includes(name as FaultName)) return { problem: `"${name}" is none of ${faultNames.join(', ')}` }
   const parsed = FaultRule.safeParse(rule)
   if (!parsed.success) {
     const problems = issuesOf(parsed.error).map(({ path, message }) => `${path}: ${message}`)
