@@ -3,8 +3,8 @@
 // Owns: the sub-queues of one backend, its window, its leases, and whether it admits anything (health machine).
 // Does not own: which stage comes here (mapper), bytes on the wire (the stage infers through the driver), KV cache
 // (memory manager).
-// In:  backend.request, backend.admitted, backend.withdraw, backend.release, backend.reconfigure, backend.drain,
-//      backend.resume
+// In:  backend.request, backend.admitted, backend.withdraw, backend.release, backend.reconfigure, backend.replaced,
+//      backend.remove, backend.drain, backend.resume
 // Out: stage.granted, stage.rejected; with a KV window memory.admit, memory.left, memory.forced
 // Invariants
 //   B1. Requests in flight never exceed the window at the instant of a grant.
@@ -84,6 +84,9 @@ export class BackendState implements ActorState<BackendMessage> {
   /** Where to answer, for requests that wait. */
   readonly #replyTo = new Map<string, StageAddress>()
   readonly #leases = new Set<string>()
+  /** Leases from before the engine was replaced. */
+  readonly #former = new Set<string>()
+  #removed = false
   /** Retries that wait or run. */
   readonly #retries = new Set<string>()
   /** The longest wait first: all have the same bound, so one timer serves. */
@@ -125,8 +128,17 @@ export class BackendState implements ActorState<BackendMessage> {
         return this.#release(message.requestId, message.verdict)
       case 'backend.reconfigure':
         return this.#reconfigure(message)
+      case 'backend.replaced':
+        for (const requestId of this.#leases) this.#former.add(requestId)
+        this.#health.send({ type: 'backend.replaced' })
+        return this.#grant()
+      case 'backend.remove':
+        this.#removed = true
+        this.#health.send({ type: 'backend.drain' })
+        return this.#rejectAll()
       case 'backend.drain':
       case 'backend.resume':
+        if (this.#removed) return
         this.#health.send({ type: message.type })
         this.#grant()
         return
@@ -252,6 +264,7 @@ export class BackendState implements ActorState<BackendMessage> {
   /** Why a request that comes now cannot be taken. */
   #rejection(): ErrorFacts | undefined {
     const { name, breaker, clock } = this.#input
+    if (this.#removed) return removedError(name).toJSON()
     const snapshot = this.#health.getSnapshot()
     if (snapshot.value === 'open') {
       const openMs = openDelayMs(breaker, snapshot.context.opened)
@@ -308,6 +321,7 @@ export class BackendState implements ActorState<BackendMessage> {
     this.#window.give()
     const wasProbe = this.#probe === requestId
     if (wasProbe) this.#probe = undefined
+    if (this.#former.delete(requestId)) verdict = 'inconclusive'
     if (verdict === 'faulty') this.#health.send({ type: 'request.failed', last: this.#input.isLast() })
     else if (verdict === 'ok') this.#health.send({ type: 'request.succeeded' })
     else if (wasProbe) this.#health.send({ type: 'probe.inconclusive' })
@@ -355,6 +369,11 @@ export class BackendState implements ActorState<BackendMessage> {
       this.#input.post(replyTo, { type: 'stage.rejected', requestId, error })
     }
   }
+}
+
+/** Why a backend that was removed takes nothing. */
+export function removedError(name: string): RejectedError {
+  return new RejectedError('ORLA_BACKEND_DRAINING', `backend "${name}" was removed`, { backend: name })
 }
 
 /** Logic of the backend actor. */

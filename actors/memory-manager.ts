@@ -3,7 +3,8 @@
 // Owns: the KV ledger, the KV window of each backend that has one, and the actions at engines that are under way.
 // Does not own: the transitions it lives on (workflow actors make them), held requests and the bound on their wait
 // (backend actors), the engines' caches, or how an action is carried out (`act`).
-// In:  memory.transition, memory.admit, memory.left, memory.forced, memory.acted, memory.usage, memory.forget
+// In:  memory.transition, memory.admit, memory.left, memory.forced, memory.acted, memory.usage, memory.emptied,
+//      memory.forget
 // Out: backend.admitted, run.cache; actions through `act`
 // Invariants
 //   K1. It hears every transition of a run in order, before the run's next request is enqueued.
@@ -153,6 +154,9 @@ export class MemoryManagerState implements ActorState<MemoryMessage> {
         if (usedFraction !== undefined) this.#usage.set(backend, { usedFraction, atMs: this.#input.clock.nowMs() })
         return
       }
+      case 'memory.emptied':
+        this.#usage.delete(message.backend)
+        return this.ledger.emptied(message.backend)
       case 'memory.forget':
         return this.#forget(message.runId)
     }

@@ -54,6 +54,14 @@ export interface BackendReconfigure {
 export interface BackendDrain {
   type: 'backend.drain' | 'backend.resume'
 }
+/** Its engine was replaced by another. Requests that wait keep waiting; those in flight say nothing of the new one. */
+export interface BackendReplaced {
+  type: 'backend.replaced'
+}
+/** It is being removed: whatever waits, and whatever comes, goes elsewhere. */
+export interface BackendRemove {
+  type: 'backend.remove'
+}
 /** Held requests have a place in the KV window: they go on to the sub-queues. */
 export interface BackendAdmitted {
   type: 'backend.admitted'
@@ -66,6 +74,8 @@ export type BackendMessage =
   | BackendWithdraw
   | BackendRelease
   | BackendReconfigure
+  | BackendReplaced
+  | BackendRemove
   | BackendDrain
 
 /** A stage asks where to run. */
@@ -139,6 +149,11 @@ export interface MemoryActed {
   actionId: number
   outcome: CacheOutcome
 }
+/** Nothing is left in an engine's cache: it was replaced by another. */
+export interface MemoryEmptied {
+  type: 'memory.emptied'
+  backend: string
+}
 /** What an engine says of its use. */
 export interface MemoryUsage {
   type: 'memory.usage'
@@ -160,6 +175,7 @@ export type MemoryMessage =
   | MemoryForced
   | MemoryActed
   | MemoryUsage
+  | MemoryEmptied
   | MemoryForget
 
 /** What a cache transition says before its run stamps it. */

@@ -84,6 +84,8 @@ export class StageActor {
   /** Where it was mapped to. */
   #home = ''
   #model = ''
+  /** Whether it asks for the model that its backend serves, whichever that is when the turn begins. */
+  #followsBackend = false
   #priorities = { stage: 0, request: 0 }
   #conversation: readonly Message[] = []
   #phase: Phase
@@ -206,6 +208,7 @@ export class StageActor {
     this.#backend = backend
     this.#home = backend
     this.#model = model
+    this.#followsBackend = model === this.#services.modelOf(backend)
     this.report.backend = backend
     this.report.model = model
     this.#move('mapped', (from, to) =>
@@ -361,6 +364,8 @@ export class StageActor {
   #onGranted(turn: Turn): void {
     const { clock } = this.#services
     turn.grantedAtMs = clock.nowMs()
+    // The engine may have been replaced while the turn waited.
+    if (this.#followsBackend) this.report.model = this.#model = this.#services.modelOf(this.#backend)
     const queueWaitMs = roundMs(turn.grantedAtMs - turn.queuedAtMs)
     turn.queueWaitMs += queueWaitMs
     const reason = queueWaitMs === 0 ? 'a slot was free' : 'a slot came free and it was its turn'
@@ -592,6 +597,7 @@ export class StageActor {
   #moveTo(backend: string, turn: Turn): void {
     turn.moves++
     this.#backend = backend
+    this.#followsBackend = this.definition.requirements.model === undefined
     this.#model = this.definition.requirements.model ?? this.#services.modelOf(backend)
     this.report.backend = backend
     this.report.model = this.#model

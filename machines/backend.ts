@@ -26,6 +26,8 @@ export type BackendHealthEvent =
   | { type: 'request.failed'; last?: boolean }
   /** The probe was given back without telling anything: the caller cancelled. */
   | { type: 'probe.inconclusive' }
+  /** Its engine was replaced by another: what was learnt of the old one does not hold. */
+  | { type: 'backend.replaced' }
   | { type: 'backend.drain' }
   | { type: 'backend.resume' }
 
@@ -65,6 +67,7 @@ export const backendMachine = setup({
     healthy: {
       entry: 'forgetFailures',
       on: {
+        'backend.replaced': { actions: 'forgetFailures' },
         'request.succeeded': { guard: ({ context }) => context.failures > 0, actions: 'forgetFailures' },
         'request.failed': [{ guard: 'isLastFailure', target: 'open' }, { actions: 'countFailure' }],
       },
@@ -74,12 +77,13 @@ export const backendMachine = setup({
       entry: 'countOpening',
       after: { openMs: 'halfOpen' },
       // Requests that were in flight when it opened still report.
-      on: { 'request.succeeded': 'healthy' },
+      on: { 'request.succeeded': 'healthy', 'backend.replaced': 'healthy' },
     },
     halfOpen: {
       description: 'One request probes.',
       on: {
         'request.succeeded': 'healthy',
+        'backend.replaced': 'healthy',
         'request.failed': 'open',
         'probe.inconclusive': { target: 'halfOpen', reenter: true },
       },

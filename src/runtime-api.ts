@@ -137,6 +137,20 @@ export interface Runtime extends AsyncDisposable {
   setScheduling(backend: string, policies: SchedulingOptions): void
   /** Changes a backend at work. Requests that wait keep waiting. */
   reconfigure(backend: string, change: { windowRequests?: number; queueCapacity?: number }): void
+  /** Adds a backend. Throws as `createRuntime` does. */
+  addBackend(name: string, definition: BackendDefinition): Promise<void>
+  /**
+   * Puts another engine, or another address, in the place of a backend's. Requests that wait keep waiting and go to the
+   * new one; those in flight finish at the old one, which is closed after them. Resolves once the new one serves.
+   */
+  replaceBackend(name: string, definition: BackendDefinition): Promise<void>
+  /**
+   * Removes a backend: its requests that wait go to where their stages may fall back to, or fail with
+   * `ORLA_BACKEND_DRAINING`; those in flight finish. Resolves once they have.
+   *
+   * @throws {OptionsError} `ORLA_OPTIONS` for an unknown backend, and for the last one
+   */
+  removeBackend(name: string): Promise<void>
   /** A draining backend takes nothing new and finishes what it has. */
   drain(backend: string): void
   resume(backend: string): void

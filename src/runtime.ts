@@ -9,7 +9,7 @@
 
 import { createActor, fromTransition, type ActorRefFrom, type AnyActorRef } from 'xstate'
 import { z } from 'zod'
-import { backendLogic } from '../actors/backend.ts'
+import { backendLogic, removedError } from '../actors/backend.ts'
 import { startActor } from '../actors/logic.ts'
 import { mapperLogic } from '../actors/mapper.ts'
 import { memoryManagerLogic, type CacheDecision } from '../actors/memory-manager.ts'
@@ -20,7 +20,6 @@ import { breakerDefaults } from '../machines/backend.ts'
 import { realClock, type Clock } from './clock.ts'
 import type { BackendDefinition } from './engines/backend-definition.ts'
 import type { Driver, ProbeResult } from './engines/driver.ts'
-import { guardedChat } from './engines/guard.ts'
 import type { FlushResult } from './engines/kv-control.ts'
 import {
   assert,
@@ -41,7 +40,7 @@ import type { BackendView } from './mapping/mapper.ts'
 import { verifyMapping } from './mapping/verify.ts'
 import type { CacheAction, CacheOutcome } from './memory/actions.ts'
 import type { LedgerEntry } from './memory/ledger.ts'
-import { memoryPlan } from './memory/plan.ts'
+import { memoryPlan, type MemoryPlan } from './memory/plan.ts'
 import { createTokenCorrection } from './prompts/correction.ts'
 import { loadEstimator, type TokenEstimator } from './prompts/estimator.ts'
 import { fcfs } from './scheduling/fcfs.ts'
@@ -58,6 +57,7 @@ import {
   type SchedulingOptions,
   type StartOptions,
 } from './runtime-api.ts'
+import { DriverLease } from './runtime-driver-lease.ts'
 import type { Capabilities } from './schema/capabilities.ts'
 import { parseOptions } from './schema/options.ts'
 import { check, type Checked } from './schema/standard.ts'
@@ -77,8 +77,10 @@ interface LiveDefinition {
 
 interface Backend {
   definition: BackendDefinition
-  driver: Driver
+  lease: DriverLease
   probe: ProbeResult | undefined
+  /** True once it is to go: nothing new is mapped to it. */
+  removed: boolean
   actor: ActorRefFrom<typeof backendLogic>
 }
 
@@ -97,7 +99,7 @@ export async function createRuntime(options: RuntimeOptions): Promise<Runtime> {
     options.estimator ?? loadEstimator('o200k_base'),
     connectAll(options.backends, clock, log),
   ])
-  const probeTimeoutMs = options.probeTimeoutMs ?? 2_000
+  const probeTimeoutMs = options.probeTimeoutMs ?? probeTimeoutMsDefault
   try {
     const probes = await Promise.all(
       drivers.map((driver) => (probeTimeoutMs > 0 ? driver.probe(probeTimeoutMs) : Promise.resolve(undefined))),
@@ -109,6 +111,8 @@ export async function createRuntime(options: RuntimeOptions): Promise<Runtime> {
     throw error
   }
 }
+
+const probeTimeoutMsDefault = 2_000
 
 async function connectAll(
   backends: Readonly<Record<string, BackendDefinition>>,
@@ -150,7 +154,13 @@ class OrlaRuntime implements Runtime {
   readonly #definitions = new Map<string, LiveDefinition>()
   readonly #definitionIds = new WeakMap<WorkflowDefinition, string>()
   /** Definitions whose explicit mappings were checked. */
-  readonly #verified = new WeakSet<WorkflowDefinition>()
+  #verified = new WeakSet<WorkflowDefinition>()
+  /** Models of backends that were removed: stages mapped to them may still be live. */
+  readonly #formerModels = new Map<string, string>()
+  /** Drivers that finish their last calls. */
+  readonly #retiring = new Set<Promise<void>>()
+  readonly #probeTimeoutMs: number
+  readonly #windows: MemoryPlan['windows']
   /** Policies given as objects or functions, by the name that messages call them. */
   readonly #policies = new Map<string, () => SchedulingPolicy>()
   readonly #policyNames = new WeakMap<object, string>()
@@ -164,6 +174,7 @@ class OrlaRuntime implements Runtime {
   constructor(options: RuntimeOptions, { clock, log, estimator, drivers, probes }: Parts) {
     this.clock = clock
     this.#log = log
+    this.#probeTimeoutMs = options.probeTimeoutMs ?? probeTimeoutMsDefault
     this.#failover = options.failover ?? {}
     this.#cloneMessages = options.cloneMessages ?? false
     this.#runIdSuffix = Math.floor(clock.random('run-ids')() * 36 ** 4)
@@ -181,32 +192,10 @@ class OrlaRuntime implements Runtime {
     this.#root.start()
 
     const post = this.#post.bind(this)
-    const policyOf = (name: string): SchedulingPolicy => {
-      const make = this.#policies.get(name)
-      return make === undefined ? schedulingPolicy(name as SchedulingPolicyName) : make()
-    }
     const memory = memoryPlan(options.memory)
-    const { windows } = memory
+    this.#windows = memory.windows
     Object.entries(options.backends).forEach(([name, definition], i) => {
-      const { settings } = definition
-      const policies = options.scheduling?.[name] ?? {}
-      const actor = startActor(backendLogic, {
-        name,
-        windowRequests: settings.windowRequests,
-        queueCapacity: settings.queueCapacity,
-        policies: {
-          stage: policies.stage === undefined ? fcfs() : policyOf(this.#policyName(policies.stage)),
-          request: policies.request === undefined ? fcfs() : policyOf(this.#policyName(policies.request)),
-        },
-        breaker: breakerDefaults,
-        holdMsMax: windows.get(name)?.holdMsMax,
-        isLast: () => !this.#hasPeer(name),
-        policyOf,
-        clock,
-        log,
-        post,
-      })
-      this.#backends.set(name, { definition, driver: drivers[i]!, probe: probes[i], actor })
+      this.#addBackend(name, definition, drivers[i]!, probes[i], options.scheduling?.[name] ?? {})
     })
     this.#mapper = startActor(mapperLogic, {
       stageOf: (definitionId, stage) => this.#stageOf(definitionId, stage),
@@ -218,7 +207,7 @@ class OrlaRuntime implements Runtime {
       clock,
       post,
       ...memory,
-      kvOf: (backend) => this.#capabilities(this.#backend(backend)).kv,
+      kvOf: (backend) => this.#kvOf(backend),
       act: (backend, action, actionId) => this.#act(backend, action, actionId),
     })
 
@@ -236,12 +225,12 @@ class OrlaRuntime implements Runtime {
         const built = this.#prompts.render(prompt, context)
         return built instanceof Promise ? built.then(({ messages }) => messages) : built.messages
       },
-      modelOf: (backend) => this.#backend(backend).definition.settings.model,
+      modelOf: (backend) => this.#backends.get(backend)?.definition.settings.model ?? this.#formerModels.get(backend)!,
       peersOf: (backend) => this.#failover[backend] ?? [],
       canServe: (backend) => this.#canServe(backend),
       infer: (name, request, context, sink, timeouts) => {
-        const { driver, definition } = this.#backend(name)
-        return guardedChat(driver, request, context, sink, {
+        const { lease, definition } = this.#backend(name)
+        return lease.chat(request, context, sink, {
           clock,
           backend: name,
           timeouts: { ...definition.settings.timeouts, ...timeouts },
@@ -270,7 +259,7 @@ class OrlaRuntime implements Runtime {
   }
 
   start<Input, Output>(workflow: Workflow<Input, Output>, input: Input, options: StartOptions = {}): Run<Output> {
-    if (this.#closed !== undefined) throw new OrlaError('ORLA_CLOSED', 'the runtime is closed')
+    this.#checkOpen()
     if (this.#runs.size >= limits.liveRunsMax) {
       throw new OrlaError('ORLA_LIMIT', `${this.#runs.size} runs are live already; wait for some to end`, {
         retryable: true,
@@ -384,6 +373,60 @@ class OrlaRuntime implements Runtime {
     })
   }
 
+  async addBackend(name: string, definition: BackendDefinition): Promise<void> {
+    checkRuntimeOptions({ backends: { [name]: definition } })
+    if (this.#backends.has(name)) {
+      const message = `there is a backend "${name}" already; use replaceBackend`
+      throw new OptionsError('backend', [{ path: 'name', code: 'duplicate_backend', message }])
+    }
+    const { driver, probe } = await this.#connect(name, definition)
+    // Another call may have been faster.
+    if (this.#backends.has(name)) {
+      await driver.close()
+      return await this.addBackend(name, definition)
+    }
+    this.#addBackend(name, definition, driver, probe, {})
+  }
+
+  async replaceBackend(name: string, definition: BackendDefinition): Promise<void> {
+    checkRuntimeOptions({ backends: { [name]: definition } })
+    this.#backend(name)
+    const { driver, probe } = await this.#connect(name, definition)
+    const backend = this.#backends.get(name)
+    if (backend === undefined || backend.removed) {
+      await driver.close()
+      throw removedError(name)
+    }
+    const { windowRequests, queueCapacity } = definition.settings
+    this.#retire(backend.lease)
+    backend.lease = new DriverLease(driver)
+    backend.definition = definition
+    backend.probe = probe
+    this.#verified = new WeakSet()
+    this.#post({ actor: 'memory' }, { type: 'memory.emptied', backend: name })
+    this.#tell(name, { type: 'backend.replaced' })
+    this.#tell(name, { type: 'backend.reconfigure', windowRequests, queueCapacity })
+  }
+
+  async removeBackend(name: string): Promise<void> {
+    const backend = this.#backend(name)
+    const others = [...this.#backends.values()].filter((other) => other !== backend && !other.removed)
+    if (others.length === 0) {
+      const message = `"${name}" is the last backend; add another first, or close the runtime`
+      throw new OptionsError('backend', [{ path: 'name', code: 'last_backend', message }])
+    }
+    backend.removed = true
+    this.#verified = new WeakSet()
+    this.#tell(name, { type: 'backend.remove' })
+    await this.#retire(backend.lease)
+    // What was in flight gives its slot back in a microtask after it ended.
+    await Promise.resolve()
+    if (this.#closed !== undefined || this.#backends.get(name) !== backend) return
+    this.#formerModels.set(name, backend.definition.settings.model)
+    this.#backends.delete(name)
+    this.#stopBackend(backend)
+  }
+
   drain(backend: string): void {
     this.#tell(backend, { type: 'backend.drain' })
   }
@@ -408,17 +451,15 @@ class OrlaRuntime implements Runtime {
     for (const { actor } of this.#runs.values()) actor.cancel(shutdown)
     // Runs that have begun hear of it in a microtask, and end in it.
     await Promise.resolve()
-    for (const { actor } of this.#backends.values()) {
-      actor.getSnapshot().context.stop()
-      actor.stop()
-    }
+    for (const backend of this.#backends.values()) this.#stopBackend(backend)
     this.#mapper.stop()
     this.#memory.getSnapshot().context.stop()
     this.#memory.stop()
     for (const { actor } of this.#tools.values()) actor.stop()
     this.#root.stop()
     this.#feed.close()
-    await Promise.all([this.#prompts.close(), ...[...this.#backends.values()].map(({ driver }) => driver.close())])
+    for (const { lease } of this.#backends.values()) void this.#retire(lease)
+    await Promise.all([this.#prompts.close(), ...this.#retiring])
   }
 
   // --- messages
@@ -432,7 +473,7 @@ class OrlaRuntime implements Runtime {
         if (!(this.#runs.get(to.runId)?.actor.deliver(to.stage, sent as never) ?? false)) this.#undelivered(to, message)
         return
       case 'backend':
-        return this.#backend(to.name).actor.send(sent as BackendMessage)
+        return this.#toBackend(to.name, sent as BackendMessage)
       case 'mapper':
         return this.#mapper.send(sent as never)
       case 'memory':
@@ -440,6 +481,15 @@ class OrlaRuntime implements Runtime {
       case 'tool':
         return this.#tool(to.definitionId, to.stage, to.tool).send(sent as ToolMessage)
     }
+  }
+
+  #toBackend(name: string, message: BackendMessage): void {
+    const backend = this.#backends.get(name)
+    if (backend !== undefined) return backend.actor.send(message)
+    // A slot given back where there are none any more is of no interest to anybody.
+    if (message.type !== 'backend.request') return
+    const { requestId } = message.request
+    this.#post(message.replyTo, { type: 'stage.rejected', requestId, error: removedError(name).toJSON() })
   }
 
   #undelivered(to: Address & { actor: 'stage' }, message: ActorMessage): void {
@@ -469,12 +519,14 @@ class OrlaRuntime implements Runtime {
 
   #definitionOf(workflow: Workflow): WorkflowDefinition {
     const unknown: Issue[] = workflow.backendReferences
-      .filter(({ backend }) => !this.#backends.has(backend))
+      .filter(({ backend }) => this.#backends.get(backend)?.removed ?? true)
       .slice(0, limits.issuesMax)
       .map(({ path, backend }) => ({
         path,
         code: 'unknown_backend',
-        message: `there is no backend "${backend}"; there are: ${[...this.#backends.keys()].join(', ')}`,
+        message: `there is no backend "${backend}"; there are: ${this.#views()
+          .map(({ name }) => name)
+          .join(', ')}`,
       }))
     let definition: WorkflowDefinition
     try {
@@ -558,6 +610,79 @@ class OrlaRuntime implements Runtime {
 
   // --- backends
 
+  async #connect(
+    name: string,
+    definition: BackendDefinition,
+  ): Promise<{ driver: Driver; probe: ProbeResult | undefined }> {
+    this.#checkOpen()
+    const driver = await definition.connect({ backend: name, clock: this.clock, log: this.#log })
+    try {
+      const probe = this.#probeTimeoutMs > 0 ? await driver.probe(this.#probeTimeoutMs) : undefined
+      this.#checkOpen()
+      return { driver, probe }
+    } catch (error) {
+      await driver.close()
+      throw error
+    }
+  }
+
+  #checkOpen(): void {
+    if (this.#closed !== undefined) throw new OrlaError('ORLA_CLOSED', 'the runtime is closed')
+  }
+
+  #addBackend(
+    name: string,
+    definition: BackendDefinition,
+    driver: Driver,
+    probe: ProbeResult | undefined,
+    policies: SchedulingOptions,
+  ): void {
+    const { windowRequests, queueCapacity } = definition.settings
+    const actor = startActor(backendLogic, {
+      name,
+      windowRequests,
+      queueCapacity,
+      policies: {
+        stage: policies.stage === undefined ? fcfs() : this.#policyOf(this.#policyName(policies.stage)),
+        request: policies.request === undefined ? fcfs() : this.#policyOf(this.#policyName(policies.request)),
+      },
+      breaker: breakerDefaults,
+      holdMsMax: this.#windows.get(name)?.holdMsMax,
+      isLast: () => !this.#hasPeer(name),
+      policyOf: (policy) => this.#policyOf(policy),
+      clock: this.clock,
+      log: this.#log,
+      post: this.#post.bind(this),
+    })
+    this.#backends.set(name, { definition, lease: new DriverLease(driver), probe, removed: false, actor })
+  }
+
+  #stopBackend({ actor }: Backend): void {
+    actor.getSnapshot().context.stop()
+    actor.stop()
+  }
+
+  /** Closes a driver after its last call. A close that fails is told to whoever waits for it. */
+  #retire(lease: DriverLease): Promise<void> {
+    const closed = lease.retire()
+    this.#retiring.add(closed)
+    const forget = (): void => void this.#retiring.delete(closed)
+    closed.then(forget, forget)
+    return closed
+  }
+
+  #policyOf(name: string): SchedulingPolicy {
+    const make = this.#policies.get(name)
+    return make === undefined ? schedulingPolicy(name as SchedulingPolicyName) : make()
+  }
+
+  #kvOf(name: string): Capabilities['kv'] {
+    const backend = this.#backends.get(name)
+    return backend === undefined
+      ? { flushAll: 'none', releaseSession: 'none', isolate: 'none', retain: 'none' }
+      : this.#capabilities(backend).kv
+  }
+
   #backend(name: string): Backend {
     const backend = this.#backends.get(name)
     if (backend !== undefined) return backend
@@ -567,7 +692,9 @@ class OrlaRuntime implements Runtime {
 
   /** Whether a backend takes requests now. */
   #canServe(name: string): boolean {
-    const health = this.#backends.get(name)?.actor.getSnapshot().context.load().health
+    const backend = this.#backends.get(name)
+    if (backend === undefined || backend.removed) return false
+    const { health } = backend.actor.getSnapshot().context.load()
     return health === 'healthy' || health === 'halfOpen'
   }
 
@@ -581,13 +708,13 @@ class OrlaRuntime implements Runtime {
   }
 
   /** What a backend's engine can do, as far as it is known. */
-  #capabilities({ driver, probe }: Backend): Capabilities {
-    return probe?.state === 'ready' ? probe.capabilities : driver.capabilities
+  #capabilities({ lease, probe }: Backend): Capabilities {
+    return probe?.state === 'ready' ? probe.capabilities : lease.driver.capabilities
   }
 
   /** Carries out an action of the memory manager. It hears what came of it, and waits for nothing. */
   #act(backend: string, action: CacheAction, actionId: number): void {
-    const { kv } = this.#backend(backend).driver
+    const kv = this.#backends.get(backend)?.lease.driver.kv
     const acted = (outcome: CacheOutcome): void =>
       this.#post({ actor: 'memory' }, { type: 'memory.acted', actionId, outcome })
     if (kv === undefined) return acted({ outcome: 'unsupported', message: 'the driver has no KV control' })
@@ -613,7 +740,8 @@ class OrlaRuntime implements Runtime {
   }
 
   #views(): BackendView[] {
-    return [...this.#backends].map(([name, backend]) => {
+    const present = [...this.#backends].filter(([, { removed }]) => !removed)
+    return present.map(([name, backend]) => {
       const { definition, actor } = backend
       const { settings } = definition
       const found = this.#capabilities(backend)
