@@ -8,14 +8,15 @@
 //   R1. At most `queueMax` jobs wait, and at most `threads` run.
 //   R2. Every job settles exactly once: result, failure, cancellation or close.
 //   R3. No thread is started before the first job, and none is left after close().
-//   R4. A job whose thread dies is tried once more, before jobs that came later; then it fails with ORLA_WORKER_TASK.
+//   R4. A job whose thread dies is tried again before jobs that came later, and is out after three threads: it fails with
+//       ORLA_WORKER_TASK. No other job is lost with it.
 
 import type { Piscina } from 'piscina'
 import { CancelledError, errorFromFacts, messageOf, OrlaError } from '../errors.ts'
 import type { PromptResult, PromptTask, TaggedResult } from './protocol.ts'
 
 /** Threads that die under the same job, before the job is taken for the cause. */
-const attemptsMax = 2
+const attemptsMax = 3
 
 /** Runs jobs on threads. */
 export interface TaskRunner {

@@ -95,15 +95,28 @@ describe('task runner', () => {
     expect(jobs.retried).toBe(1)
   })
 
-  test('R4: fails a job whose threads die twice, and goes on with the others', async () => {
+  test('R4: fails a job whose threads die three times, and goes on with the others', async () => {
     const jobs = runner(fixture('crash-worker'))
     const outcomes = [count('fine'), count('die'), count('also fine')].map((task) => codeOf(jobs.run(task)))
     expect(await Promise.all(outcomes)).toEqual(['ok', 'ORLA_WORKER_TASK', 'ok'])
     await expect(jobs.run(count('die'))).rejects.toMatchObject({
       retryable: true,
-      details: { task: 'prompt.count', attempts: 2 },
+      details: { task: 'prompt.count', attempts: 3 },
     })
     expect(await jobs.run(count('abcdefgh'))).toEqual([2])
+  })
+
+  test('R4: twenty innocent jobs among three that kill their threads all get their results', async () => {
+    const jobs = runner(fixture('crash-worker'), { threads: 2 })
+    const innocent = Array.from({ length: 20 }, (_, i) => count('abcd'.repeat(i + 1)))
+    const poison = Array.from({ length: 3 }, () => count('die'))
+    const tasks = [...poison.slice(0, 2), ...innocent.slice(0, 10), poison[2]!, ...innocent.slice(10)]
+    const outcomes = await Promise.all(tasks.map((task) => codeOf(jobs.run(task))))
+    expect(outcomes.map((outcome, i) => (poison.includes(tasks[i]!) ? outcome : `${outcome}!`)).sort()).toEqual([
+      ...Array.from({ length: 3 }, () => 'ORLA_WORKER_TASK'),
+      ...Array.from({ length: 20 }, () => 'ok!'),
+    ])
+    expect([jobs.queued, jobs.running, jobs.retried]).toEqual([0, 0, 6])
   })
 
   test('fails jobs, and does not wait, when no thread can load', async () => {
