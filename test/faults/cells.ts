@@ -46,7 +46,7 @@ function broken(code: ErrorCode, at: FaultPosition): Expected {
 }
 
 /** The text that a fault puts into an answer. */
-export const insertedText: Readonly<Record<string, string>> = {
+const insertedText: Readonly<Record<string, string>> = {
   split: 'grün 😀',
   charset: 'grün 😀',
   // What is no UTF-8 is replaced, visibly, as the decoder of the platform does it.
