@@ -398,7 +398,7 @@ class OrlaRuntime implements Runtime {
       throw removedError(name)
     }
     const { windowRequests, queueCapacity } = definition.settings
-    this.#retire(backend.lease)
+    void this.#retire(backend.lease)
     backend.lease = new DriverLease(driver)
     backend.definition = definition
     backend.probe = probe

@@ -8,6 +8,7 @@ const [waves, size] = full ? [20, 500] : [3, 100]
 
 test(`${waves} waves of ${size} cancellations end their runs, close their sockets and leave nothing behind`, async () => {
   const report = await cancellationStorm(waves, size)
+  // oxlint-disable-next-line no-console -- the full campaign says what it measured
   if (full) console.log(JSON.stringify(report))
   expect(report).toMatchObject({
     cancelled: (waves + 1) * size,

@@ -71,7 +71,7 @@ describe('removing and adding backends', () => {
     await runtime.settle()
     const removed = runtime.removeBackend('main')
     const outcomes = await runtime.until(Promise.all(runs.map((run) => run.outcome)))
-    expect(outcomes.map(({ result, error }) => (result as { s: string } | undefined)?.s ?? error?.code)).toEqual([
+    expect(outcomes.map(({ result, error }) => result?.s ?? error?.code)).toEqual([
       'main',
       'spare',
       'ORLA_BACKEND_DRAINING',
