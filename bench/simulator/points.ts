@@ -238,7 +238,7 @@ export const points: readonly Point[] = [
   },
   ...mixtureTokenMs.map(([prompt, publishedMs]): Point => ({
     point: `Qwen3-30B-A3B, A100, vLLM, one at a time, ${prompt.toLocaleString('en')} + 128 tokens: ms per token`,
-    source: 'tt-inference-server issue 340',
+    source: 'tenstorrent tt-inference-server #340',
     fitted: prompt === 128,
     gpu: 'a100-80gb',
     model: 'qwen3-coder-30b-a3b',

@@ -34,7 +34,7 @@ const habits: Record<EngineName, Habits> = {
    * 4 concurrent ShareGPT requests, and `frontOverheadMs` on their median time to first token, 60.3 ms, through the chat
    * endpoint (vLLM 0.11, gpustack performance lab, qwen3-8b/h100-latency). `sequenceMs`: fitted on 50 concurrent requests
    * of 100 + 600 tokens to Qwen3-8B on RTX PRO 5000 in 14.12 s (databasemart vLLM benchmark). `expertLayerMs`: fitted on
-   * the 9.6 ms per token of Qwen3-30B-A3B on A100 at batch 1 with 128 prompt tokens (tt-inference-server issue 340).
+   * the 9.6 ms per token of Qwen3-30B-A3B on A100 at batch 1 with 128 prompt tokens (tenstorrent tt-inference-server #340).
    */
   vllm: {
     blockTokens: 16,
