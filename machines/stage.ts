@@ -4,26 +4,12 @@
 // more than the request it makes. `test/machines/stage.test.ts` holds the two equal.
 
 import { setup } from 'xstate'
+import type { StageEvent } from '../src/workflow/stage-lifecycle.ts'
 
 /** Lifecycle of one stage of one run. */
 export const stageMachine = setup({
   types: {
-    events: {} as {
-      type:
-        | 'start'
-        | 'skip'
-        | 'mapped'
-        | 'enqueued'
-        | 'granted'
-        | 'rejected'
-        | 'released'
-        | 'toolsCalled'
-        | 'continued'
-        | 'retry'
-        | 'complete'
-        | 'fail'
-        | 'cancel'
-    },
+    events: {} as { type: StageEvent },
   },
 }).createMachine({
   id: 'stage',
