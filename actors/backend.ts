@@ -4,7 +4,7 @@
 // Does not own: which stage comes here (mapper), bytes on the wire (the stage infers through the driver), KV cache
 // (memory manager).
 // In:  backend.request, backend.admitted, backend.withdraw, backend.release, backend.reconfigure, backend.replaced,
-//      backend.remove, backend.drain, backend.resume
+//      backend.remove, backend.readmit, backend.drain, backend.resume
 // Out: stage.granted, stage.rejected; with a KV window memory.admit, memory.left, memory.forced
 // Invariants
 //   B1. Requests in flight never exceed the window at the instant of a grant.
@@ -18,7 +18,7 @@
 import { createActor, type ActorRefFrom, type SnapshotFrom } from 'xstate'
 import { backendMachine, openDelayMs, type BreakerSettings } from '../machines/backend.ts'
 import type { Clock, Timer } from '../src/clock.ts'
-import { RejectedError, type ErrorFacts } from '../src/errors.ts'
+import { OrlaError, RejectedError, type ErrorFacts } from '../src/errors.ts'
 import { limits } from '../src/limits.ts'
 import type { Logger } from '../src/log.ts'
 import type { SchedulingPolicies, SchedulingPolicy } from '../src/scheduling/policy.ts'
@@ -44,6 +44,8 @@ export interface BackendInput {
   breaker: BreakerSettings
   /** Longest that a request may be held for its KV window, ms; undefined without one. */
   holdMsMax?: number | undefined
+  /** What the actor before it, which broke, leaves to it. */
+  adopts?: BackendRemains | undefined
   /** True while no other backend can serve in its place. */
   isLast(): boolean
   /** Finds a policy by name, for reconfiguration. */
@@ -69,6 +71,17 @@ export interface BackendLoad {
   requestPolicy: string
 }
 
+/** What a backend actor that broke leaves to the next. */
+export interface BackendRemains {
+  /** Requests in flight: their slots are taken. */
+  leases: readonly string[]
+  windowRequests: number
+  queueCapacity: number
+  policies: SchedulingPolicies
+  /** Health that somebody asked for. */
+  asked: 'draining' | 'removed' | undefined
+}
+
 /** A request that waits for a place in the KV window. */
 interface Held {
   view: RequestView
@@ -77,6 +90,7 @@ interface Held {
 
 /** State of a backend actor. Changed in place: it is one owner's, and a copy for every message would be waste. */
 export class BackendState implements ActorState<BackendMessage> {
+  onCrash?: ((error: unknown) => void) | undefined
   readonly #input: BackendInput
   readonly #queues: SubQueues
   readonly #window: RequestWindow
@@ -87,6 +101,10 @@ export class BackendState implements ActorState<BackendMessage> {
   /** Leases from before the engine was replaced. */
   readonly #former = new Set<string>()
   #removed = false
+  /** True once another took its place: it grants nothing more. */
+  #left = false
+  /** The message that broke it. */
+  #fatal: BackendMessage | undefined
   /** Retries that wait or run. */
   readonly #retries = new Set<string>()
   /** The longest wait first: all have the same bound, so one timer serves. */
@@ -109,10 +127,11 @@ export class BackendState implements ActorState<BackendMessage> {
     )
     this.#health = createActor(backendMachine, { input: input.breaker, clock: actorClock(input.clock) })
     this.#health.subscribe({
-      next: (snapshot) => this.#onHealth(snapshot.value),
+      next: (snapshot) => this.#guardedHealth(snapshot.value),
       error: (error) => input.log.error({ backend: input.name, error }, 'health machine failed'),
     })
     this.#health.start()
+    if (input.adopts !== undefined) this.#adopt(input.adopts)
   }
 
   handle(message: BackendMessage): void {
@@ -136,6 +155,9 @@ export class BackendState implements ActorState<BackendMessage> {
         this.#removed = true
         this.#health.send({ type: 'backend.drain' })
         return this.#rejectAll()
+      case 'backend.readmit':
+        for (const { view } of this.#held.values()) this.#askMemory(view)
+        return
       case 'backend.drain':
       case 'backend.resume':
         if (this.#removed) return
@@ -165,7 +187,40 @@ export class BackendState implements ActorState<BackendMessage> {
 
   /** A message could not be handled: a bug, said loudly, that must not stop the backend. */
   report(error: unknown, message: BackendMessage): void {
+    this.#fatal = message
     this.#input.log.error({ backend: this.#input.name, message: message.type, error }, 'backend actor failed')
+  }
+
+  /**
+   * Ends it, after a message broke it: sends back what waits, to try again, and leaves the rest to the next.
+   *
+   * What the broken message was about may be half done: a request that was not taken is sent back, a slot that was
+   * given back is free.
+   */
+  leave(): BackendRemains {
+    this.stop()
+    this.#left = true
+    const leases = new Set(this.#leases)
+    const waiting = this.#waiting()
+    if (this.#fatal?.type === 'backend.release') leases.delete(this.#fatal.requestId)
+    if (this.#fatal?.type === 'backend.request' && !leases.has(this.#fatal.request.requestId)) {
+      waiting.set(this.#fatal.request.requestId, this.#fatal.replyTo)
+    }
+    const { name } = this.#input
+    const message = `the actor of backend "${name}" broke and was started again`
+    const error = new OrlaError('ORLA_INVARIANT', message, { retryable: true, details: { backend: name } }).toJSON()
+    for (const [requestId, replyTo] of waiting) {
+      this.#leave(replyTo.runId, requestId)
+      this.#input.post(replyTo, { type: 'stage.rejected', requestId, error })
+    }
+    const draining = this.#health.getSnapshot().value === 'draining'
+    return {
+      leases: [...leases],
+      windowRequests: this.#window.size,
+      queueCapacity: this.#queueCapacity,
+      policies: this.#queues.policies,
+      asked: this.#removed ? 'removed' : draining ? 'draining' : undefined,
+    }
   }
 
   /** Ends the health machine and the timers. */
@@ -189,9 +244,13 @@ export class BackendState implements ActorState<BackendMessage> {
   }
 
   #hold(view: RequestView, replyTo: StageAddress, holdMsMax: number): void {
-    const { requestId, runId, promptTokens, outputTokens, uncachedTokens: addedTokens } = view
-    this.#held.set(requestId, { view, replyTo })
+    this.#held.set(view.requestId, { view, replyTo })
     if (this.#holdTimer === undefined) this.#armHold(holdMsMax)
+    this.#askMemory(view)
+  }
+
+  #askMemory(view: RequestView): void {
+    const { requestId, runId, promptTokens, outputTokens, uncachedTokens: addedTokens } = view
     this.#tellMemory({
       type: 'memory.admit',
       backend: this.#input.name,
@@ -297,7 +356,7 @@ export class BackendState implements ActorState<BackendMessage> {
   }
 
   #grant(): void {
-    while (this.#queues.size > 0 && this.#window.free > 0 && this.#admits()) {
+    while (!this.#left && this.#queues.size > 0 && this.#window.free > 0 && this.#admits()) {
       const request = this.#queues.next(this.#input.clock.nowMs())
       if (request === undefined) return
       const replyTo = this.#replyTo.get(request.requestId)!
@@ -341,6 +400,16 @@ export class BackendState implements ActorState<BackendMessage> {
     this.#grant()
   }
 
+  /** XState lets what an observer throws end the process. */
+  #guardedHealth(health: BackendHealth): void {
+    try {
+      this.#onHealth(health)
+    } catch (error) {
+      this.#input.log.error({ backend: this.#input.name, health, error }, 'backend actor failed')
+      this.onCrash?.(error)
+    }
+  }
+
   #onHealth(health: BackendHealth): void {
     const isNew = health !== this.#healthSeen
     this.#healthSeen = health
@@ -353,11 +422,31 @@ export class BackendState implements ActorState<BackendMessage> {
     }
   }
 
+  /** Where to answer, for all that wait: held requests too. */
+  #waiting(): Map<string, StageAddress> {
+    const waiting = new Map(this.#replyTo)
+    for (const [requestId, { replyTo }] of this.#held) waiting.set(requestId, replyTo)
+    return waiting
+  }
+
+  #adopt({ leases, windowRequests, queueCapacity, policies, asked }: BackendRemains): void {
+    // Wide enough for all of them first: a window may have shrunk below what runs.
+    this.#window.resize(Math.max(windowRequests, leases.length))
+    for (const requestId of leases) {
+      this.#window.take()
+      this.#leases.add(requestId)
+    }
+    this.#window.resize(windowRequests)
+    this.#queueCapacity = queueCapacity
+    this.#queues.setPolicies(policies)
+    this.#removed = asked === 'removed'
+    if (asked !== undefined) this.#health.send({ type: 'backend.drain' })
+  }
+
   /** What waits at a backend that has just failed is sent back at once, so that it can go elsewhere or try later. */
   #rejectAll(): void {
     const error = this.#rejection()!
-    const waiting = [...this.#replyTo]
-    for (const [requestId, { replyTo }] of this.#held) waiting.push([requestId, replyTo])
+    const waiting = this.#waiting()
     for (const [requestId, { runId }] of waiting) {
       this.#queues.withdraw(requestId)
       this.#replyTo.delete(requestId)

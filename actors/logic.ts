@@ -6,6 +6,10 @@ import type { Clock, Timer } from '../src/clock.ts'
 /** State of such an actor. */
 export interface ActorState<Message> {
   handle(message: Message): void
+  /** Hears that a message broke it. Set by whoever supervises it. */
+  onCrash?: ((error: unknown) => void) | undefined
+  /** Takes the messages that still reach it after another took its place. */
+  successor?: ((message: Message) => void) | undefined
 }
 
 interface Event {
@@ -16,7 +20,7 @@ interface Event {
  * A transition actor over an object: 0.06 us a message, against 2.8 us for a statechart (XState 5.33, Node 24).
  *
  * A message whose handling throws is reported and dropped: XState would stop the actor for good, and with it everybody
- * who depends on it.
+ * who depends on it. Whoever supervises it hears of it, and may put another in its place.
  *
  * @param create - makes the state
  */
@@ -29,9 +33,14 @@ export function stateLogic<State extends ActorState<Message>, Message extends Ev
       // XState tells an actor that it stops by a message of its own.
       if (message.type.startsWith('xstate.')) return state
       try {
-        state.handle(message)
+        if (state.successor === undefined) state.handle(message)
+        else state.successor(message)
       } catch (error) {
-        onError(state, error, message)
+        try {
+          onError(state, error, message)
+        } finally {
+          state.onCrash?.(error)
+        }
       }
       return state
     },

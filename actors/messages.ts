@@ -62,6 +62,10 @@ export interface BackendReplaced {
 export interface BackendRemove {
   type: 'backend.remove'
 }
+/** The memory manager was started again and knows of no held request: tell it of them. */
+export interface BackendReadmit {
+  type: 'backend.readmit'
+}
 /** Held requests have a place in the KV window: they go on to the sub-queues. */
 export interface BackendAdmitted {
   type: 'backend.admitted'
@@ -76,6 +80,7 @@ export type BackendMessage =
   | BackendReconfigure
   | BackendReplaced
   | BackendRemove
+  | BackendReadmit
   | BackendDrain
 
 /** A stage asks where to run. */

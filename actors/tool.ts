@@ -51,13 +51,30 @@ export class ToolState implements ActorState<ToolMessage> {
     const key = keyOf(message.replyTo, message.callId)
     if (message.type === 'tool.cancel') return this.#cancel(key)
     const call: Call = { message, controller: undefined, timer: undefined, startedAtMs: this.#input.clock.nowMs() }
-    if (this.#running.size < this.#concurrency) this.#start(key, call)
-    else this.#waiting.set(key, call)
+    if (this.#running.size < this.#concurrency) return this.#start(key, call)
+    if (this.#waiting.size < limits.toolCallsWaitingMax) return void this.#waiting.set(key, call)
+    this.#answer(message, false, `error: ${limits.toolCallsWaitingMax} calls of this tool wait already`, 0)
   }
 
   /** A message could not be handled: a bug, said loudly, that must not stop the tool for others. */
   report(error: unknown, message: ToolMessage): void {
+    if (message.type === 'tool.call') {
+      const { callId, replyTo } = message
+      const known = this.#running.has(keyOf(replyTo, callId)) || this.#waiting.has(keyOf(replyTo, callId))
+      if (!known) this.#answer(message, false, brokeMessage, 0)
+    }
     this.#input.log.error({ tool: this.#input.name, message: message.type, error }, 'tool actor failed')
+  }
+
+  /** Ends every call, in words for the model: the actor broke, or goes. */
+  stop(): void {
+    const calls = [...this.#running, ...this.#waiting]
+    this.#waiting.clear()
+    for (const [key, call] of calls) {
+      this.#forget(key, call)
+      this.#answer(call.message, false, brokeMessage, 0)
+      call.controller?.abort()
+    }
   }
 
   #cancel(key: string): void {
@@ -109,14 +126,12 @@ export class ToolState implements ActorState<ToolMessage> {
   #settle(key: string, call: Call, ok: boolean, content: string): void {
     if (this.#running.get(key) !== call) return
     this.#forget(key, call)
-    this.#input.post(call.message.replyTo, {
-      type: 'stage.toolResult',
-      callId: call.message.callId,
-      ok,
-      content: bounded(content),
-      durationMs: roundMs(this.#input.clock.nowMs() - call.startedAtMs),
-    })
+    this.#answer(call.message, ok, bounded(content), roundMs(this.#input.clock.nowMs() - call.startedAtMs))
     this.#startNext()
+  }
+
+  #answer({ replyTo, callId }: ToolCallMessage, ok: boolean, content: string, durationMs: number): void {
+    this.#input.post(replyTo, { type: 'stage.toolResult', callId, ok, content, durationMs })
   }
 
   #forget(key: string, call: Call): void {
@@ -132,6 +147,8 @@ export class ToolState implements ActorState<ToolMessage> {
     }
   }
 }
+
+const brokeMessage = 'error: the tool was stopped before it answered'
 
 function keyOf(replyTo: StageAddress, callId: string): string {
   return `${replyTo.runId}/${replyTo.stage}/${callId}`

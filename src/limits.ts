@@ -22,6 +22,8 @@ export const limits = {
   toolCallsPerTurnMax: 128,
   /** Milliseconds that one tool call may take unless the tool says otherwise. */
   toolTimeoutMsDefault: 60_000,
+  /** Calls of one tool that may wait for one of its places; more are answered with an error. */
+  toolCallsWaitingMax: 100_000,
   /** Characters of a tool's result that go back to the model; the rest is cut and said to be cut. */
   toolResultCharsMax: 1_000_000,
   /** Attempts of one turn (the first included) when the failure is retryable and nothing was delivered. */

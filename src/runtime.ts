@@ -10,10 +10,19 @@
 import { createActor, fromTransition, type ActorRefFrom, type AnyActorRef } from 'xstate'
 import { z } from 'zod'
 import { backendLogic, removedError } from '../actors/backend.ts'
-import { startActor } from '../actors/logic.ts'
+import { startActor, type ActorState } from '../actors/logic.ts'
 import { mapperLogic } from '../actors/mapper.ts'
 import { memoryManagerLogic, type CacheDecision } from '../actors/memory-manager.ts'
-import type { ActorMessage, Address, BackendMessage, RunMessage, ToolMessage } from '../actors/messages.ts'
+import type {
+  ActorMessage,
+  Address,
+  BackendMessage,
+  MapperMessage,
+  MemoryMessage,
+  RunMessage,
+  ToolMessage,
+} from '../actors/messages.ts'
+import { Supervisor, type SupervisionStrategy } from '../actors/supervisor.ts'
 import { toolLogic } from '../actors/tool.ts'
 import { WorkflowActor, type WorkflowServices } from '../actors/workflow.ts'
 import { breakerDefaults } from '../machines/backend.ts'
@@ -67,6 +76,15 @@ import type { Workflow } from './workflow/builder.ts'
 import type { StageDefinition, WorkflowDefinition } from './workflow/definition.ts'
 import type { RunOutcome } from './workflow/report.ts'
 import type { ToolDefinition } from './workflow/tool.ts'
+
+type ToolActor = ActorRefFrom<typeof toolLogic>
+
+/** An actor whose state is supervised. */
+interface SupervisedActor<Message> {
+  getSnapshot(): { context: ActorState<Message> & { stop?(): void } }
+  send(message: Message): void
+  stop(): void
+}
 
 interface LiveDefinition {
   definition: WorkflowDefinition
@@ -142,10 +160,14 @@ class OrlaRuntime implements Runtime {
   readonly #feed = new Feed()
   readonly #root: AnyActorRef
   readonly #backends = new Map<string, Backend>()
-  readonly #mapper: ActorRefFrom<typeof mapperLogic>
-  readonly #memory: ActorRefFrom<typeof memoryManagerLogic>
+  #mapper!: ActorRefFrom<typeof mapperLogic>
+  #memory!: ActorRefFrom<typeof memoryManagerLogic>
+  /** Long-lived actors by who restarts with whom. What cannot be kept alive closes the runtime. */
+  readonly #supervisors: { backends: Supervisor; managers: Supervisor; tools: Supervisor }
   /** One actor for each tool object: its limits hold over all stages and runs that use it. */
-  readonly #tools = new Map<ToolDefinition, { actor: ActorRefFrom<typeof toolLogic>; users: number }>()
+  readonly #tools = new Map<ToolDefinition, { id: string; actor: ToolActor | undefined; users: number }>()
+  #toolCount = 0
+  readonly #stopped = new WeakSet<object>()
   readonly #failover: NonNullable<RuntimeOptions['failover']>
   readonly #prompts: PromptPool
   readonly #services: WorkflowServices
@@ -192,23 +214,48 @@ class OrlaRuntime implements Runtime {
     this.#root.start()
 
     const post = this.#post.bind(this)
+    this.#supervisors = {
+      backends: this.#supervisor('backends', 'one-for-one'),
+      managers: this.#supervisor('managers', 'rest-for-one'),
+      tools: this.#supervisor('tools', 'one-for-one'),
+    }
     const memory = memoryPlan(options.memory)
     this.#windows = memory.windows
     Object.entries(options.backends).forEach(([name, definition], i) => {
       this.#addBackend(name, definition, drivers[i]!, probes[i], options.scheduling?.[name] ?? {})
     })
-    this.#mapper = startActor(mapperLogic, {
-      stageOf: (definitionId, stage) => this.#stageOf(definitionId, stage),
-      backends: () => this.#views(),
-      post,
+    const { managers } = this.#supervisors
+    managers.add({
+      name: 'memory',
+      start: () => {
+        const restarts = this.#memory !== undefined
+        const actor = startActor(memoryManagerLogic, {
+          log,
+          clock,
+          post,
+          ...memory,
+          kvOf: (backend) => this.#kvOf(backend),
+          act: (backend, action, actionId) => this.#act(backend, action, actionId),
+        })
+        const running = this.#watch(managers, 'memory', actor, this.#memory)
+        this.#memory = actor
+        // It knows nothing of what the one before it held back.
+        if (restarts) for (const name of this.#backends.keys()) this.#tell(name, { type: 'backend.readmit' })
+        return running
+      },
     })
-    this.#memory = startActor(memoryManagerLogic, {
-      log,
-      clock,
-      post,
-      ...memory,
-      kvOf: (backend) => this.#kvOf(backend),
-      act: (backend, action, actionId) => this.#act(backend, action, actionId),
+    managers.add({
+      name: 'mapper',
+      start: () => {
+        const actor = startActor(mapperLogic, {
+          stageOf: (definitionId, stage) => this.#stageOf(definitionId, stage),
+          backends: () => this.#views(),
+          post,
+        })
+        const running = this.#watch(managers, 'mapper', actor, this.#mapper)
+        this.#mapper = actor
+        return running
+      },
     })
 
     this.#services = {
@@ -424,7 +471,7 @@ class OrlaRuntime implements Runtime {
     if (this.#closed !== undefined || this.#backends.get(name) !== backend) return
     this.#formerModels.set(name, backend.definition.settings.model)
     this.#backends.delete(name)
-    this.#stopBackend(backend)
+    this.#supervisors.backends.remove(name)
   }
 
   drain(backend: string): void {
@@ -451,11 +498,9 @@ class OrlaRuntime implements Runtime {
     for (const { actor } of this.#runs.values()) actor.cancel(shutdown)
     // Runs that have begun hear of it in a microtask, and end in it.
     await Promise.resolve()
-    for (const backend of this.#backends.values()) this.#stopBackend(backend)
-    this.#mapper.stop()
-    this.#memory.getSnapshot().context.stop()
-    this.#memory.stop()
-    for (const { actor } of this.#tools.values()) actor.stop()
+    this.#supervisors.tools.stop()
+    this.#supervisors.managers.stop()
+    this.#supervisors.backends.stop()
     this.#root.stop()
     this.#feed.close()
     for (const { lease } of this.#backends.values()) void this.#retire(lease)
@@ -475,21 +520,28 @@ class OrlaRuntime implements Runtime {
       case 'backend':
         return this.#toBackend(to.name, sent as BackendMessage)
       case 'mapper':
-        return this.#mapper.send(sent as never)
+        return this.#send(this.#mapper, sent as MapperMessage)
       case 'memory':
-        return this.#memory.send(sent as never)
+        return this.#send(this.#memory, sent as MemoryMessage)
       case 'tool':
-        return this.#tool(to.definitionId, to.stage, to.tool).send(sent as ToolMessage)
+        return this.#send(this.#tool(to.definitionId, to.stage, to.tool), sent as ToolMessage)
     }
   }
 
   #toBackend(name: string, message: BackendMessage): void {
     const backend = this.#backends.get(name)
-    if (backend !== undefined) return backend.actor.send(message)
+    if (backend !== undefined) return this.#send(backend.actor, message)
     // A slot given back where there are none any more is of no interest to anybody.
     if (message.type !== 'backend.request') return
     const { requestId } = message.request
     this.#post(message.replyTo, { type: 'stage.rejected', requestId, error: removedError(name).toJSON() })
+  }
+
+  /** Gives a message to an actor, unless it has stopped: what cannot be kept alive is no end for anybody else. */
+  #send<Message>(actor: { send(message: Message): void }, message: Message & { type: string }): void {
+    if (!this.#stopped.has(actor)) return actor.send(message)
+    this.#deadLetters++
+    this.#log.debug({ message: message.type }, 'dead letter')
   }
 
   #undelivered(to: Address & { actor: 'stage' }, message: ActorMessage): void {
@@ -581,7 +633,7 @@ class OrlaRuntime implements Runtime {
       const tool = this.#tools.get(definition)!
       if (--tool.users > 0) continue
       this.#tools.delete(definition)
-      tool.actor.stop()
+      this.#supervisors.tools.remove(tool.id)
     }
   }
 
@@ -596,16 +648,25 @@ class OrlaRuntime implements Runtime {
     let tool = this.#tools.get(definition)
     if (tool === undefined) {
       const post = this.#post.bind(this)
-      const input = { name, definition, clock: this.clock, log: this.#log, post }
-      tool = { actor: startActor(toolLogic, input), users: 0 }
-      this.#tools.set(definition, tool)
+      const { tools } = this.#supervisors
+      const made = { id: `${name}#${++this.#toolCount}`, actor: undefined as ToolActor | undefined, users: 0 }
+      this.#tools.set(definition, (tool = made))
+      tools.add({
+        name: made.id,
+        start: () => {
+          const actor = startActor(toolLogic, { name, definition, clock: this.clock, log: this.#log, post })
+          const running = this.#watch(tools, made.id, actor, made.actor)
+          made.actor = actor
+          return running
+        },
+      })
     }
     const { tools } = this.#definitions.get(definitionId)!
     if (!tools.has(definition)) {
       tools.add(definition)
       tool.users++
     }
-    return tool.actor
+    return tool.actor!
   }
 
   // --- backends
@@ -638,28 +699,69 @@ class OrlaRuntime implements Runtime {
     policies: SchedulingOptions,
   ): void {
     const { windowRequests, queueCapacity } = definition.settings
-    const actor = startActor(backendLogic, {
+    const { backends } = this.#supervisors
+    let backend: Backend | undefined
+    backends.add({
       name,
-      windowRequests,
-      queueCapacity,
-      policies: {
-        stage: policies.stage === undefined ? fcfs() : this.#policyOf(this.#policyName(policies.stage)),
-        request: policies.request === undefined ? fcfs() : this.#policyOf(this.#policyName(policies.request)),
+      start: () => {
+        const actor = startActor(backendLogic, {
+          name,
+          windowRequests,
+          queueCapacity,
+          policies: {
+            stage: policies.stage === undefined ? fcfs() : this.#policyOf(this.#policyName(policies.stage)),
+            request: policies.request === undefined ? fcfs() : this.#policyOf(this.#policyName(policies.request)),
+          },
+          breaker: breakerDefaults,
+          adopts: backend?.actor.getSnapshot().context.leave(),
+          holdMsMax: this.#windows.get(name)?.holdMsMax,
+          isLast: () => !this.#hasPeer(name),
+          policyOf: (policy) => this.#policyOf(policy),
+          clock: this.clock,
+          log: this.#log,
+          post: this.#post.bind(this),
+        })
+        const running = this.#watch(backends, name, actor, backend?.actor)
+        if (backend !== undefined) backend.actor = actor
+        else backend = { definition, lease: new DriverLease(driver), probe, removed: false, actor }
+        return running
       },
-      breaker: breakerDefaults,
-      holdMsMax: this.#windows.get(name)?.holdMsMax,
-      isLast: () => !this.#hasPeer(name),
-      policyOf: (policy) => this.#policyOf(policy),
-      clock: this.clock,
-      log: this.#log,
-      post: this.#post.bind(this),
     })
-    this.#backends.set(name, { definition, lease: new DriverLease(driver), probe, removed: false, actor })
+    this.#backends.set(name, backend!)
   }
 
-  #stopBackend({ actor }: Backend): void {
-    actor.getSnapshot().context.stop()
-    actor.stop()
+  // --- supervision
+
+  #supervisor(name: string, strategy: SupervisionStrategy): Supervisor {
+    const gaveUp = (error: unknown): void => {
+      this.#log.error({ supervisor: name, error }, 'an actor cannot be kept alive; the runtime closes')
+      void this.close()
+    }
+    return new Supervisor({ name, strategy, clock: this.clock, log: this.#log, gaveUp })
+  }
+
+  /** Puts an actor under supervision, in the place of the one before it. */
+  #watch<Message extends { type: string }>(
+    supervisor: Supervisor,
+    name: string,
+    actor: SupervisedActor<Message>,
+    former: SupervisedActor<Message> | undefined,
+  ): { stop(): void } {
+    const state = actor.getSnapshot().context
+    state.onCrash = (error) => supervisor.ended(name, { error })
+    // What is still in the mailbox of the one before it is not lost with it.
+    if (former !== undefined) former.getSnapshot().context.successor = (message) => actor.send(message)
+    return {
+      stop: () => {
+        state.onCrash = undefined
+        state.stop?.()
+        // It may be in the middle of the message that broke it, with others behind that one.
+        queueMicrotask(() => {
+          this.#stopped.add(actor)
+          actor.stop()
+        })
+      },
+    }
   }
 
   /** Closes a driver after its last call. A close that fails is told to whoever waits for it. */

@@ -1,0 +1,147 @@
+// The runtime's own actors break in the middle of a message: another takes over, and nothing that was accepted is lost.
+
+import { describe, expect, test } from 'vitest'
+import { z } from 'zod'
+import { createRuntime } from '../../src/runtime.ts'
+import type { Runtime } from '../../src/runtime-api.ts'
+import { virtualClock, type VirtualClock } from '../../src/clock.ts'
+import type { Logger } from '../../src/log.ts'
+import { utf8BytesEstimator } from '../../src/prompts/estimator.ts'
+import type { SchedulingPolicy } from '../../src/scheduling/policy.ts'
+import { workflow } from '../../src/workflow/builder.ts'
+import { tool } from '../../src/workflow/tool.ts'
+import { scripted, type ScriptedBackend } from '../support/scripted-backend.ts'
+
+/** A policy that throws, and a log that throws when it is told: the actor breaks in mid-message, as often as it is told. */
+async function breakable(
+  backends: Record<string, ScriptedBackend>,
+): Promise<{ runtime: Runtime; clock: VirtualClock; breakNext: (times: number) => void; logged: string[] }> {
+  const clock = virtualClock()
+  const logged: string[] = []
+  let breaks = 0
+  let armed = false
+  const log: Logger = {
+    debug() {},
+    info() {},
+    warn: (_, message) => void logged.push(message),
+    error(_, message) {
+      logged.push(message)
+      if (!message.startsWith('scheduling policy failed') || !armed) return
+      armed = --breaks > 0
+      throw new Error('the log is full')
+    },
+  }
+  const policy = (): SchedulingPolicy =>
+    ({
+      name: 'breaks',
+      kind: 'pick',
+      cost: 'O(1)',
+      pick() {
+        if (armed) throw new Error('broken policy')
+        return 0
+      },
+    }) as unknown as SchedulingPolicy
+  const scheduling = Object.fromEntries(Object.keys(backends).map((name) => [name, { request: policy }]))
+  const runtime = await createRuntime({ backends, clock, log, estimator: utf8BytesEstimator, scheduling })
+  const breakNext = (times: number): void => {
+    breaks = times
+    armed = true
+  }
+  return { runtime, clock, breakNext, logged }
+}
+
+const one = workflow('w').stage('s', {
+  backend: 'main',
+  prompt: () => 'x',
+  retry: { attempts: 3, backoffMs: 1 },
+})
+
+describe('a backend actor that breaks', () => {
+  test('is started again: slots in use stay taken, what waited is asked for again, and every run ends well', async () => {
+    const main = scripted((call) => call.answer('ok', 20), { windowRequests: 2 })
+    const { runtime, clock, breakNext, logged } = await breakable({ main })
+    runtime.reconfigure('main', { windowRequests: 3 })
+    const runs = Array.from({ length: 12 }, () => runtime.start(one, undefined))
+    await clock.advance(5)
+    breakNext(1)
+    const outcomes = await clock.run(Promise.all(runs.map((run) => run.outcome)))
+    expect(logged).toContain('a child is restarted')
+    expect(outcomes.map(({ state }) => state)).toEqual(runs.map(() => 'completed'))
+    expect(main.calls).toHaveLength(12)
+    expect(main.openMax).toBe(3)
+    expect(runtime.backends()[0]).toMatchObject({ inFlight: 0, waiting: 0, windowRequests: 3 })
+    expect([runtime.deadLetters, clock.pendingTimers]).toEqual([0, 0])
+    await runtime.close()
+  })
+
+  test('twice within five seconds, closes the runtime: every run ends, and says so', async () => {
+    const main = scripted((call) => call.answer('ok', 20), { windowRequests: 2 })
+    const { runtime, clock, breakNext, logged } = await breakable({ main })
+    const runs = Array.from({ length: 12 }, () => runtime.start(one, undefined))
+    await clock.advance(5)
+    breakNext(100)
+    const outcomes = await clock.run(Promise.all(runs.map((run) => run.outcome)))
+    expect(logged).toContain('a supervisor gave up')
+    const states = new Set(outcomes.map(({ state }) => state))
+    expect(states.has('cancelled')).toBe(true)
+    expect(main.calls.filter(({ cancelled }) => cancelled === undefined).length).toBe(
+      outcomes.filter(({ state }) => state === 'completed').length,
+    )
+    await clock.runAll()
+    expect(() => runtime.start(one, undefined)).toThrow('the runtime is closed')
+    expect([runtime.liveRuns, clock.pendingTimers, main.open.length, main.closed]).toEqual([0, 0, 0, 1])
+  })
+})
+
+test('a tool actor that breaks answers what it had, and serves the next call', async () => {
+  let reads = 0
+  const breaking = {
+    ...tool({ description: 'd', input: z.object({}), run: () => 'worked' }),
+    get timeoutMs() {
+      // Checking the workflow reads it as well.
+      if (++reads === 2) throw new Error('not now')
+      return 1_000
+    },
+  }
+  const heard: string[] = []
+  const main = scripted((call, i) => {
+    if (i > 0) heard.push(call.lastText)
+    call.answer(i < 2 ? { toolCalls: [{ name: 't' }] } : 'done')
+  })
+  const clock = virtualClock()
+  const runtime = await createRuntime({ backends: { main }, clock, estimator: utf8BytesEstimator })
+  const definition = workflow('w').stage('s', { backend: 'main', prompt: () => 'x', tools: { t: breaking } })
+  const outcome = await clock.run(runtime.start(definition, undefined).outcome)
+  expect(outcome.state).toBe('completed')
+  expect(heard).toEqual(['error: the tool was stopped before it answered', 'worked'])
+  await runtime.close()
+  expect([runtime.deadLetters, clock.pendingTimers]).toEqual([0, 0])
+})
+
+test('ten thousand runs of which one in a hundred breaks: the others end as if nothing had happened', async () => {
+  const play = async (breaks: boolean): Promise<string[]> => {
+    const main = scripted((call) => call.answer(call.lastText, 1 + (Number(call.lastText) % 7)), {
+      windowRequests: 64,
+      queueCapacity: 20_000,
+    })
+    const clock = virtualClock()
+    const runtime = await createRuntime({ backends: { main }, clock, estimator: utf8BytesEstimator })
+    const definition = workflow('w').stage('s', {
+      backend: 'main',
+      prompt: ({ input }) => {
+        if (breaks && Number(input) % 100 === 7) throw new Error('broken')
+        return String(input)
+      },
+    })
+    const runs = Array.from({ length: 10_000 }, (_, i) => runtime.start(definition, i))
+    const outcomes = await clock.run(Promise.all(runs.map((run) => run.outcome)))
+    await runtime.close()
+    expect(clock.pendingTimers).toBe(0)
+    return outcomes.map(({ state, result, error }) => `${state} ${JSON.stringify(result)} ${error?.code}`)
+  }
+  const [calm, stormy] = [await play(false), await play(true)]
+  const differing = stormy.flatMap((outcome, i) => (outcome === calm[i] ? [] : [i]))
+  expect(differing).toHaveLength(100)
+  expect(differing.every((i) => i % 100 === 7)).toBe(true)
+  expect(new Set(differing.map((i) => stormy[i]))).toEqual(new Set(['failed undefined ORLA_STAGE_BUILDER']))
+})
