@@ -22,6 +22,10 @@ const benches: Record<string, Entry> = {
     about: "memory policies against the engine's own LRU, in virtual time (ORLA_BENCH_HTML, ORLA_SESSIONS_FILE: paths)",
     load: () => import('./memory.ts'),
   },
+  sse: {
+    about: 'reading the event stream of an answer, beside eventsource-parser alone',
+    load: () => import('./sse.ts'),
+  },
   'simulator-accuracy': {
     about: 'the engine model against published measurements',
     load: () => import('./simulator-accuracy.ts'),
