@@ -1,0 +1,343 @@
+// Backends at work
+//
+// Owns: which backends there are, the driver and the actor of each, and how they are added, replaced and removed.
+// Does not own: what waits at a backend (its actor), or calls under way (the lease of its driver).
+// Invariants
+//   W1. A driver is closed once, after its last call.
+//   W2. A backend that is to go gets nothing new; it is forgotten when its last call has ended.
+//   W3. There is always one backend that is not to go.
+
+import { backendLogic, removedError, type BackendState } from '../actors/backend.ts'
+import { startActor } from '../actors/logic.ts'
+import type { BackendMessage, Post } from '../actors/messages.ts'
+import { SupervisedActor } from '../actors/supervised.ts'
+import type { Supervisor } from '../actors/supervisor.ts'
+import { breakerDefaults } from '../machines/backend.ts'
+import type { Clock } from './clock.ts'
+import type { BackendDefinition } from './engines/backend-definition.ts'
+import type { ChatCall, ChatContext, ChatSink, Driver, ProbeResult } from './engines/driver.ts'
+import { OptionsError, OrlaError } from './errors.ts'
+import { limits } from './limits.ts'
+import type { Logger } from './log.ts'
+import type { BackendView } from './mapping/mapper.ts'
+import { checkRuntimeOptions, type SchedulingOptions } from './runtime-api.ts'
+import { DriverLease } from './runtime-driver-lease.ts'
+import type { PolicyNames } from './runtime-policies.ts'
+import type { Capabilities } from './schema/capabilities.ts'
+import type { ChatRequest } from './schema/chat.ts'
+import { fcfs } from './scheduling/fcfs.ts'
+import type { StageDefinition } from './workflow/definition.ts'
+
+/** A backend at work. */
+export interface Backend {
+  definition: BackendDefinition
+  lease: DriverLease
+  probe: ProbeResult | undefined
+  /** True once it is to go: nothing new is mapped to it. */
+  removed: boolean
+  readonly actor: SupervisedActor<BackendState, BackendMessage>
+}
+
+/** What backends need from the runtime around them. */
+export interface BackendsInput {
+  clock: Clock
+  log: Logger
+  post: Post
+  supervisor: Supervisor
+  policies: PolicyNames
+  /** Longest wait for a probe's answer, ms; 0 asks nothing. */
+  probeTimeoutMs: number
+  /** Longest hold for a backend's KV window, ms; undefined without one. */
+  holdMsMax(backend: string): number | undefined
+  undelivered(message: BackendMessage): void
+}
+
+/** A driver that is connected, and what its engine said of itself. */
+export interface Connected {
+  driver: Driver
+  probe: ProbeResult | undefined
+}
+
+/** Connects a backend and asks what it serves. The driver is closed if either fails. */
+export async function connectBackend(
+  backend: string,
+  definition: BackendDefinition,
+  { clock, log, probeTimeoutMs }: Pick<BackendsInput, 'clock' | 'log' | 'probeTimeoutMs'>,
+): Promise<Connected> {
+  const driver = await definition.connect({ backend, clock, log })
+  try {
+    return { driver, probe: probeTimeoutMs > 0 ? await driver.probe(probeTimeoutMs) : undefined }
+  } catch (error) {
+    await driver.close()
+    throw error
+  }
+}
+
+/** The backends of one runtime. */
+export class Backends {
+  readonly #input: BackendsInput
+  readonly #backends = new Map<string, Backend>()
+  /** Models of backends that were removed: stages mapped to them may still be live. */
+  readonly #formerModels = new Map<string, string>()
+  /** Drivers that finish their last calls. */
+  readonly #retiring = new Set<Promise<void>>()
+  #generation = 0
+  #closed = false
+
+  constructor(input: BackendsInput) {
+    this.#input = input
+  }
+
+  /** Grows whenever a backend comes, changes or goes: what was checked against them has to be checked again. */
+  get generation(): number {
+    return this.#generation
+  }
+
+  get names(): string[] {
+    return [...this.#backends.keys()]
+  }
+
+  [Symbol.iterator](): IterableIterator<[string, Backend]> {
+    return this.#backends.entries()
+  }
+
+  /** Whether there is such a backend, and it is to stay. */
+  has(name: string): boolean {
+    return this.#backends.get(name)?.removed === false
+  }
+
+  /** @throws {OptionsError} `ORLA_OPTIONS` for a backend that there is not */
+  get(name: string): Backend {
+    const backend = this.#backends.get(name)
+    if (backend !== undefined) return backend
+    const message = `there is no backend "${name}"; there are: ${this.names.join(', ')}`
+    throw new OptionsError('backend', [{ path: 'backend', code: 'unknown_backend', message }])
+  }
+
+  /** Puts a connected backend to work. */
+  put(name: string, definition: BackendDefinition, { driver, probe }: Connected, scheduling: SchedulingOptions): void {
+    const { clock, log, post, supervisor, policies } = this.#input
+    const { stage, request } = scheduling
+    const actor = new SupervisedActor<BackendState, BackendMessage>(supervisor, name, (broken) =>
+      startActor(backendLogic, {
+        name,
+        windowRequests: definition.settings.windowRequests,
+        queueCapacity: definition.settings.queueCapacity,
+        policies: {
+          stage: stage === undefined ? fcfs() : policies.policyOf(policies.nameOf(stage)),
+          request: request === undefined ? fcfs() : policies.policyOf(policies.nameOf(request)),
+        },
+        breaker: breakerDefaults,
+        adopts: broken?.leave(),
+        holdMsMax: this.#input.holdMsMax(name),
+        isLast: () => !this.#hasPeer(name),
+        policyOf: (policy) => policies.policyOf(policy),
+        clock,
+        log,
+        post,
+      }),
+    )
+    this.#backends.set(name, { definition, lease: new DriverLease(driver), probe, removed: false, actor })
+    this.#generation++
+  }
+
+  /** Connects a new backend and puts it to work. */
+  async add(name: string, definition: BackendDefinition): Promise<void> {
+    checkRuntimeOptions({ backends: { [name]: definition } })
+    this.#checkNew(name)
+    const connected = await this.#connect(name, definition)
+    try {
+      // Another call may have been faster.
+      this.#checkNew(name)
+    } catch (error) {
+      await connected.driver.close()
+      throw error
+    }
+    this.put(name, definition, connected, {})
+  }
+
+  /** Gives a backend another engine. What waits stays; what is in flight ends at the engine before. */
+  async replace(name: string, definition: BackendDefinition): Promise<void> {
+    checkRuntimeOptions({ backends: { [name]: definition } })
+    this.get(name)
+    const { driver, probe } = await this.#connect(name, definition)
+    const backend = this.#backends.get(name)
+    if (backend === undefined || backend.removed) {
+      await driver.close()
+      throw removedError(name)
+    }
+    const { windowRequests, queueCapacity } = definition.settings
+    void this.#retire(backend.lease)
+    backend.lease = new DriverLease(driver)
+    backend.definition = definition
+    backend.probe = probe
+    this.#generation++
+    this.#input.post({ actor: 'memory' }, { type: 'memory.emptied', backend: name })
+    this.tell(name, { type: 'backend.replaced' })
+    this.tell(name, { type: 'backend.reconfigure', windowRequests, queueCapacity })
+  }
+
+  /** Takes a backend out: what waits is sent back, what is in flight ends. */
+  async remove(name: string): Promise<void> {
+    const backend = this.get(name)
+    if (![...this.#backends.values()].some((other) => other !== backend && !other.removed)) {
+      const message = `"${name}" is the last backend; add another first, or close the runtime`
+      throw new OptionsError('backend', [{ path: 'name', code: 'last_backend', message }])
+    }
+    backend.removed = true
+    this.#generation++
+    this.tell(name, { type: 'backend.remove' })
+    await this.#retire(backend.lease)
+    // What was in flight gives its slot back in a microtask after it ended.
+    await Promise.resolve()
+    if (this.#closed || this.#backends.get(name) !== backend) return
+    this.#formerModels.set(name, backend.definition.settings.model)
+    this.#backends.delete(name)
+    backend.actor.remove()
+  }
+
+  /** Sends a message to a backend that there is. */
+  tell(name: string, message: BackendMessage): void {
+    this.get(name)
+    this.#input.post({ actor: 'backend', name }, message)
+  }
+
+  /** Hands over a message that was posted to a backend. */
+  receive(name: string, message: BackendMessage): void {
+    const backend = this.#backends.get(name)
+    if (backend !== undefined) {
+      if (!backend.actor.send(message)) this.#input.undelivered(message)
+      return
+    }
+    // A slot given back where there are none any more is of no interest to anybody.
+    if (message.type !== 'backend.request') return
+    const { requestId } = message.request
+    this.#input.post(message.replyTo, { type: 'stage.rejected', requestId, error: removedError(name).toJSON() })
+  }
+
+  /** Starts an inference under its deadlines. */
+  chat(
+    name: string,
+    request: ChatRequest,
+    context: ChatContext,
+    sink: ChatSink,
+    timeouts: StageDefinition['timeouts'],
+  ): ChatCall {
+    const { lease, definition } = this.get(name)
+    return lease.chat(request, context, sink, {
+      clock: this.#input.clock,
+      backend: name,
+      timeouts: { ...definition.settings.timeouts, ...timeouts },
+      responseCharsMax: limits.responseBytesMax,
+    })
+  }
+
+  /** Model of a backend, even of one that was removed. */
+  modelOf(name: string): string {
+    return this.#backends.get(name)?.definition.settings.model ?? this.#formerModels.get(name)!
+  }
+
+  /** Whether a backend takes requests now. */
+  canServe(name: string): boolean {
+    const backend = this.#backends.get(name)
+    if (backend === undefined || backend.removed) return false
+    const { health } = backend.actor.state.load()
+    return health === 'healthy' || health === 'halfOpen'
+  }
+
+  /** What a backend's engine can do with its cache, as far as it is known. */
+  kvCapabilities(name: string): Capabilities['kv'] {
+    const backend = this.#backends.get(name)
+    return backend === undefined
+      ? { flushAll: 'none', releaseSession: 'none', isolate: 'none', retain: 'none' }
+      : this.#capabilities(backend).kv
+  }
+
+  /** The cache control of a backend's driver, where it has one. */
+  kvControl(name: string): Driver['kv'] {
+    return this.#backends.get(name)?.lease.driver.kv
+  }
+
+  /** Backends as mappers see them. */
+  views(): BackendView[] {
+    const present = [...this.#backends].filter(([, { removed }]) => !removed)
+    return present.map(([name, backend]) => {
+      const { settings } = backend.definition
+      const { inFlight, waiting, windowRequests, health } = backend.actor.state.load()
+      return {
+        name,
+        model: settings.model,
+        inFlight,
+        waiting,
+        windowRequests,
+        health,
+        // What the options say wins over what was found: people put proxies in front of engines.
+        capabilities: {
+          ...this.#capabilities(backend),
+          ...(settings.contextLength !== undefined && { contextLength: settings.contextLength }),
+          ...(settings.tools !== undefined && { tools: settings.tools }),
+          ...(settings.jsonSchema !== undefined && { jsonSchema: settings.jsonSchema }),
+        },
+        ...(settings.quality !== undefined && { quality: settings.quality }),
+        ...(settings.prices !== undefined && { prices: settings.prices }),
+      }
+    })
+  }
+
+  /** Nothing is granted any more: what is cancelled frees slots, which nobody who waits may take. */
+  halt(): void {
+    this.#closed = true
+    for (const name of this.#backends.keys()) this.tell(name, { type: 'backend.reconfigure', windowRequests: 0 })
+  }
+
+  /** Closes all drivers, each after its last call. Rejects if closing one fails. */
+  async close(): Promise<void> {
+    for (const { lease } of this.#backends.values()) void this.#retire(lease)
+    await Promise.all(this.#retiring)
+  }
+
+  async #connect(name: string, definition: BackendDefinition): Promise<Connected> {
+    this.#checkOpen()
+    const connected = await connectBackend(name, definition, this.#input)
+    if (!this.#closed) return connected
+    await connected.driver.close()
+    throw closedError()
+  }
+
+  #checkOpen(): void {
+    if (this.#closed) throw closedError()
+  }
+
+  #checkNew(name: string): void {
+    if (!this.#backends.has(name)) return
+    const message = `there is a backend "${name}" already; use replaceBackend`
+    throw new OptionsError('backend', [{ path: 'name', code: 'duplicate_backend', message }])
+  }
+
+  /** Closes a driver after its last call. A close that fails is told to whoever waits for it. */
+  #retire(lease: DriverLease): Promise<void> {
+    const closed = lease.retire()
+    this.#retiring.add(closed)
+    const forget = (): void => void this.#retiring.delete(closed)
+    closed.then(forget, forget)
+    return closed
+  }
+
+  /** Whether another backend of the same model is healthy. */
+  #hasPeer(name: string): boolean {
+    const { model } = this.get(name).definition.settings
+    for (const [other, { definition }] of this.#backends) {
+      if (other !== name && definition.settings.model === model && this.canServe(other)) return true
+    }
+    return false
+  }
+
+  #capabilities({ lease, probe }: Backend): Capabilities {
+    return probe?.state === 'ready' ? probe.capabilities : lease.driver.capabilities
+  }
+}
+
+/** What calls of a closed runtime meet. */
+export function closedError(): OrlaError {
+  return new OrlaError('ORLA_CLOSED', 'the runtime is closed')
+}
