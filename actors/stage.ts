@@ -67,6 +67,7 @@ interface Turn {
 interface ReleaseFacts {
   usage: ChatResult['usage']
   finishReason?: ChatResult['finishReason']
+  notes?: NonNullable<ChatResult['notes']>
   error?: ErrorFacts
 }
 
@@ -448,7 +449,8 @@ export class StageActor {
     this.report.truncated = finishReason === 'length'
     const said = answerMessage(result, this.#phase)
     this.#record(turn, result, said)
-    this.#release(turn, 'ok', `the engine finished: ${result.finishDetail ?? finishReason}`, { usage, finishReason })
+    const facts = { usage, finishReason, ...(result.notes !== undefined && { notes: result.notes }) }
+    this.#release(turn, 'ok', `the engine finished: ${result.finishDetail ?? finishReason}`, facts)
     const { script } = this.definition
     if (script !== undefined) {
       this.#conversation = [...this.#conversation, said]

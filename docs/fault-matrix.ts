@@ -2,6 +2,7 @@
 
 import { faultCatalogue, faultEntry, faultNames, type FaultName } from '../src/simulator/faults/catalogue.ts'
 import {
+  expectedThrough,
   matrixCallers,
   matrixCells,
   matrixDrivers,
@@ -12,9 +13,9 @@ import {
 
 /** The page as Markdown. */
 export function faultMatrix(): string {
-  const counts = Map.groupBy(matrixRows, ({ expected }) => expected.outcome)
+  const expected = matrixDrivers.flatMap((driver) => matrixRows.map((row) => expectedThrough(driver, row)))
   const cellsOf = (outcome: Expected['outcome']): number =>
-    (counts.get(outcome)?.length ?? 0) * matrixDrivers.length * matrixCallers.length
+    expected.filter((cell) => cell.outcome === outcome).length * matrixCallers.length
   return `# What becomes of faults
 
 <!-- Written by docs/make.ts from test/faults/cells.ts. Change the table there, and run: npm run docs -->
@@ -43,14 +44,18 @@ ${faultNames.flatMap(linesOf).join('\n')}
 
 Remarks
 
-- B14: bytes that are no UTF-8 are replaced by U+FFFD, as the platform's decoder does it; the rest of the answer is true.
+- B14: bytes that are no UTF-8 are replaced by U+FFFD, as the platform's decoder does it; the rest of the answer is true,
+  and \`stage.released\` carries the note \`invalid_utf8\`.
 - B29: a call whose arguments are no JSON, or do not match the tool, is answered with an error that the model can repair;
   these engines repeat it until the turns are used up. Calls are never completed by guessing.
 - B31: the text arrives as the model wrote it. Screens and logs make it harmless when they show it.
 - B35: a whole and sound answer to another request. The connection is never used for two requests at once, and never
-  again after a surplus byte (B10), so an engine cannot cause it; a proxy that mixes up its clients can, and the OpenAI
-  wire has no field that would tell.
+  again after a surplus byte (B10), so an engine cannot cause it; a proxy that mixes up its clients can. vLLM and SGLang
+  repeat the id of the request, and there it fails with \`ORLA_BACKEND_PROTOCOL\`, retryable; the plain OpenAI wire has no
+  field that would tell.
 - B36 and B37 strike metrics and cache commands, not answers: test/faults/beside.test.ts.
+- B38: an answer that names another model than the one before carries the note \`model_changed\` in \`stage.released\`, and
+  the memory manager forgets what the engine before it held.
 `
 }
 
@@ -75,7 +80,7 @@ function wordsOf({ expected, fault, kind }: MatrixRow): string {
       if (kind === 'invalid') return 'true answer, damaged bytes as U+FFFD'
       return fault === 'B14' ? 'true answer, text between decoded' : 'true answer, text between as it came'
     case 'unseen':
-      return 'not to be seen'
+      return 'not to be seen; `ORLA_BACKEND_PROTOCOL`, again, through vllm and sglang'
     case 'error': {
       const { code, timeout, retryable } = expected
       return `\`${code}\`${timeout === undefined ? '' : ` (${timeout})`}${retryable ? ', again' : ''}`

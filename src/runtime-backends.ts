@@ -137,7 +137,7 @@ export class Backends {
         post,
       }),
     )
-    this.#backends.set(name, { definition, lease: new DriverLease(driver), probe, removed: false, actor })
+    this.#backends.set(name, { definition, lease: this.#leaseOf(name, driver), probe, removed: false, actor })
     this.#generation++
   }
 
@@ -168,7 +168,7 @@ export class Backends {
     }
     const { windowRequests, queueCapacity } = definition.settings
     void this.#retire(backend.lease)
-    backend.lease = new DriverLease(driver)
+    backend.lease = this.#leaseOf(name, driver)
     backend.definition = definition
     backend.probe = probe
     this.#generation++
@@ -302,6 +302,20 @@ export class Backends {
     if (!this.#closed) return connected
     await connected.driver.close()
     throw closedError()
+  }
+
+  #leaseOf(name: string, driver: Driver): DriverLease {
+    let isFirst = true
+    return new DriverLease(driver, (before, now) => {
+      // A router may change its mind with every answer: that is said once.
+      this.#input.log[isFirst ? 'warn' : 'debug'](
+        { backend: name, before, now },
+        'a backend answers with another model',
+      )
+      isFirst = false
+      // Whatever the engine before held, this one does not.
+      this.#input.post({ actor: 'memory' }, { type: 'memory.emptied', backend: name })
+    })
   }
 
   #checkOpen(): void {

@@ -7,17 +7,22 @@
 
 import type { ChatContext, ChatSink, ChatCall, Driver } from './engines/driver.ts'
 import { guardedChat, type GuardOptions } from './engines/guard.ts'
-import type { ChatRequest } from './schema/chat.ts'
+import type { ChatRequest, ChatResult } from './schema/chat.ts'
 
 /** A driver in use. */
 export class DriverLease {
   readonly driver: Driver
+  readonly #modelChanged: (before: string, now: string) => void
+  /** Model that the last answer named. */
+  #model: string | undefined
   #calls = 0
   #retired = false
   readonly #closed = Promise.withResolvers<void>()
 
-  constructor(driver: Driver) {
+  /** @param modelChanged - hears that answers name another model than before: the engine is not the one it was */
+  constructor(driver: Driver, modelChanged: (before: string, now: string) => void) {
     this.driver = driver
+    this.#modelChanged = modelChanged
     // Whoever retires it hears of a close that fails; nobody else has to.
     this.#closed.promise.catch(() => {})
   }
@@ -30,7 +35,10 @@ export class DriverLease {
       this.#calls--
       this.#closeWhenIdle()
     }
-    call.result.then(ended, ended)
+    call.result.then((result) => {
+      this.#heedModel(result)
+      ended()
+    }, ended)
     return call
   }
 
@@ -41,6 +49,17 @@ export class DriverLease {
       this.#closeWhenIdle()
     }
     return this.#closed.promise
+  }
+
+  #heedModel(result: ChatResult): void {
+    const { model } = result
+    if (model === undefined || model === this.#model) return
+    const before = this.#model
+    this.#model = model
+    if (before === undefined) return
+    const message = `the engine names the model "${model}", and named "${before}" before`
+    result.notes = [...(result.notes ?? []), { code: 'model_changed', message }]
+    this.#modelChanged(before, model)
   }
 
   #closeWhenIdle(): void {

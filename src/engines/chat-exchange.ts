@@ -64,9 +64,18 @@ export class ChatExchange implements ChatCall, HttpListener {
     })
   }
 
-  /** Sends the request. */
-  start(path: string, body: unknown, headers?: Readonly<Record<string, string>>): this {
-    this.#http = this.#options.http.post(path, body, this, headers)
+  /**
+   * Sends the request.
+   *
+   * @param extra.echoedId - id that the engine repeats in its answer
+   */
+  start(
+    path: string,
+    body: unknown,
+    extra: { headers?: Readonly<Record<string, string>>; echoedId?: string } = {},
+  ): this {
+    this.#reader.sentId = extra.echoedId
+    this.#http = this.#options.http.post(path, body, this, extra.headers)
     return this
   }
 

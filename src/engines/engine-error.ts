@@ -218,6 +218,21 @@ export function protocolError(scope: ErrorScope, what: string, details: Record<s
 }
 
 /**
+ * The error for the answer to another request (`ORLA_BACKEND_PROTOCOL`).
+ *
+ * @param answerId - id that it carries
+ * @param delivered - deltas handed out before it; retryable only if there were none
+ */
+export function mixedUpError(scope: ErrorScope, answerId: string, delivered: number): BackendError {
+  const id = answerId.slice(0, limits.nameLengthMax)
+  return new BackendError(
+    'ORLA_BACKEND_PROTOCOL',
+    `backend "${scope.backend}" (${scope.origin}): the answer is that to another request, "${id}"; look at what is between`,
+    { retryable: delivered === 0, details: { backend: scope.backend, answerId: id } },
+  )
+}
+
+/**
  * The error for an answer that ended too early (`ORLA_BACKEND_TRUNCATED`).
  *
  * @param delivered - deltas handed out before it; retryable only if there were none

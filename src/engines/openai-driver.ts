@@ -26,6 +26,8 @@ export interface RequestExtras {
   /** Fields of the body. They win over common ones. */
   fields: WireBody
   headers?: Readonly<Record<string, string>>
+  /** Id that the engine repeats in its answer. */
+  echoedId?: string
   /** The request was cancelled while under way: engines that abort by id are told so here. Must not throw. */
   cancelled?(): void
   /** Its connection is no longer in use. Called once. */
@@ -163,7 +165,7 @@ export function createOpenAiDriver(
     try {
       const request = dialect.prepare?.(asked) ?? asked
       if (dialect.extras !== undefined) extras = dialect.extras(request, context, access)
-      exchange.start(path, { ...chatBody(request, settings.maxTokensField), ...extras.fields }, extras.headers)
+      exchange.start(path, { ...chatBody(request, settings.maxTokensField), ...extras.fields }, extras)
     } catch (error) {
       exchange.cancel(toOrlaError(error, 'ORLA_BACKEND_PROTOCOL', `the request to "${backend}" cannot be written`))
     }

@@ -14,7 +14,9 @@ import type { OrlaError } from '../errors.ts'
 import { limits } from '../limits.ts'
 import type { ChatResult, DeltaChannel, FinishReason, Usage } from '../schema/chat.ts'
 import type { ChatSink } from './driver.ts'
-import { inBandError, protocolError, truncatedError } from './engine-error.ts'
+import { DamagedText } from './damaged-text.ts'
+import { namesAnother } from './echoed-id.ts'
+import { inBandError, mixedUpError, protocolError, truncatedError } from './engine-error.ts'
 import type { EngineErrorFacts, ErrorScope } from './engine-error.ts'
 import { ToolCallMerger } from './tool-calls.ts'
 
@@ -49,13 +51,18 @@ interface WireChoice {
 
 type WireDelta = Record<string, unknown>
 
+const noBytes = new Uint8Array()
+
 /** Reads one answer: an event stream, or the whole answer as one JSON object where a gateway does not stream. */
 export class ChatStreamReader {
   /** How it ended; undefined while it has not. */
   outcome: ChatOutcome | undefined
+  /** Id of the request, where the engine repeats it: an answer to another one is no answer. */
+  sentId: string | undefined
 
   readonly #options: ChatReaderOptions
   readonly #decoder = new TextDecoder('utf-8')
+  readonly #damage = new DamagedText()
   readonly #parser: EventSourceParser
   readonly #tools = new ToolCallMerger()
   #form: 'unknown' | 'events' | 'json' = 'unknown'
@@ -99,14 +106,18 @@ export class ChatStreamReader {
       this.#fail(this.#protocol(`the answer is longer than ${limits.responseBytesMax} bytes`))
       return
     }
-    this.#pushText(this.#decoder.decode(chunk, { stream: true }))
+    const text = this.#decoder.decode(chunk, { stream: true })
+    this.#damage.see(chunk, text)
+    this.#pushText(text)
   }
 
   /** The body ended as HTTP says it should. There is an outcome afterwards. */
   end(): void {
     if (this.outcome !== undefined) return
     this.#ending = true
-    this.#pushText(this.#decoder.decode())
+    const text = this.#decoder.decode()
+    this.#damage.see(noBytes, text)
+    this.#pushText(text)
     if (this.#form === 'json') this.#readJsonAnswer()
     // A last event may lack its empty line, a last line its end. What is cut within its JSON does not parse.
     else if (this.#form === 'events' && this.outcome === undefined) this.#parser.feed('\n\n')
@@ -180,7 +191,12 @@ export class ChatStreamReader {
 
   #readChunk(chunk: WireChunk): void {
     if (this.#model === undefined && typeof chunk.model === 'string' && chunk.model !== '') this.#model = chunk.model
-    if (this.#responseId === undefined && typeof chunk.id === 'string' && chunk.id !== '') this.#responseId = chunk.id
+    if (this.#responseId === undefined && typeof chunk.id === 'string' && chunk.id !== '') {
+      this.#responseId = chunk.id
+      if (this.sentId !== undefined && namesAnother(chunk.id, this.sentId)) {
+        return this.#fail(mixedUpError(this.#options.scope, chunk.id, this.#delivered))
+      }
+    }
     if (typeof chunk.usage === 'object' && chunk.usage !== null) readUsage(this.#usage, chunk.usage)
     if (!Array.isArray(chunk.choices)) return
     for (const choice of chunk.choices as unknown[]) {
@@ -273,6 +289,7 @@ export class ChatStreamReader {
     if (this.#refusal !== '') result.refusal = this.#refusal
     if (this.#model !== undefined) result.model = this.#model
     if (this.#responseId !== undefined) result.responseId = this.#responseId
+    if (this.#damage.found) result.notes = [{ code: 'invalid_utf8', message: 'bytes of the answer were no UTF-8' }]
     this.outcome = { ok: true, result }
   }
 

@@ -6,6 +6,7 @@ import type { z } from 'zod'
 import { parseOptions } from '../schema/options.ts'
 import type { BackendDefinition } from './backend-definition.ts'
 import { cachedTokensMemory } from './cached-tokens.ts'
+import { echoedId } from './echoed-id.ts'
 import { readEngineError, statusError } from './engine-error.ts'
 import { countField, objectOf, probeAs, type JsonObject } from './fingerprint.ts'
 import {
@@ -59,8 +60,8 @@ function sglangDialect(): OpenAiDialect {
     }),
     reasoningFields: ['reasoning_content', 'reasoning'],
     extras(_request, { requestId, priority = 0, salt, sessionId }, access) {
-      // The scheduler aborts by prefix, so no id may begin with another: the number comes first, and ends in a mark.
-      const rid = `orla-${access.clock.epochMs().toString(36)}-${++rids};${requestId}`
+      // The scheduler aborts by prefix, so no id may begin with another.
+      const rid = echoedId(access.clock.epochMs(), ++rids, requestId)
       const fields: JsonObject = { rid }
       if (priority !== 0 && flags?.['enable_priority_scheduling'] !== false) {
         const sign = flags?.['schedule_low_priority_values_first'] === true ? -1 : 1
@@ -70,6 +71,7 @@ function sglangDialect(): OpenAiDialect {
       if (sessionId !== undefined) fields['session_id'] = sessionId
       return {
         fields,
+        echoedId: rid,
         // After a disconnect alone SGLang generates for two more seconds.
         cancelled() {
           const { http } = access

@@ -6,6 +6,7 @@ import { z } from 'zod'
 import { parseOptions } from '../schema/options.ts'
 import type { BackendDefinition } from './backend-definition.ts'
 import { cachedTokensMemory } from './cached-tokens.ts'
+import { echoedId } from './echoed-id.ts'
 import { readEngineError, statusError } from './engine-error.ts'
 import { objectOf, probeAs } from './fingerprint.ts'
 import { shareOf, untilIdle, type FlushResult, type KvControl, type KvOptions } from './kv-control.ts'
@@ -42,6 +43,7 @@ export function vllm(options: VllmOptions): BackendDefinition {
 
 function vllmDialect(given: { cachedTokens: boolean; priorities: boolean }): OpenAiDialect {
   const cached = cachedTokensMemory(given.cachedTokens)
+  let requests = 0
   return {
     ...openAiDialect,
     engine: 'vllm',
@@ -51,13 +53,14 @@ function vllmDialect(given: { cachedTokens: boolean; priorities: boolean }): Ope
       priority: given.priorities ? 'low-first' : 'none',
       kv: { flushAll: 'none', releaseSession: 'none', isolate: 'exact', retain: 'none' },
     }),
-    extras(_request, { priority = 0, salt, sessionId }) {
-      const fields: Record<string, unknown> = {}
+    extras(_request, { requestId, priority = 0, salt, sessionId }, { clock }) {
+      const id = echoedId(clock.epochMs(), ++requests, requestId)
+      const fields: Record<string, unknown> = { request_id: id }
       // Lower is sooner here. Zero is what a request without a priority has.
       if (given.priorities && priority !== 0) fields['priority'] = -Math.round(priority)
       if (salt !== undefined && salt !== '') fields['cache_salt'] = salt
       if (sessionId !== undefined) fields['session_id'] = sessionId
-      return { fields }
+      return { fields, echoedId: id }
     },
     completeUsage: cached.complete,
     async probe(access, declared, timeoutMs) {

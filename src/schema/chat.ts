@@ -64,6 +64,13 @@ export interface Usage {
   reasoningTokens?: number
 }
 
+/** Something about an answer that is no error, and that somebody should know. */
+export interface AnswerNote {
+  /** `invalid_utf8`: damaged bytes were replaced by U+FFFD. `model_changed`: the engine names another model than before. */
+  code: 'invalid_utf8' | 'model_changed'
+  message: string
+}
+
 /** What an engine answered, whole. */
 export interface ChatResult {
   content: string
@@ -80,6 +87,7 @@ export interface ChatResult {
   model?: string
   /** Id that the engine gave the answer. */
   responseId?: string
+  notes?: AnswerNote[]
 }
 
 /** What a piece of a stream belongs to. */

@@ -4,7 +4,7 @@
 // lives on this feed; terminals, metrics, traces and the journal get all they know from it.
 
 import type { ErrorFacts } from '../errors.ts'
-import type { DeltaChannel, FinishReason, Usage } from './chat.ts'
+import type { AnswerNote, DeltaChannel, FinishReason, Usage } from './chat.ts'
 
 /** States of a run, as `machines/workflow.ts` draws them. */
 export type RunState = 'pending' | 'running' | 'failing' | 'cancelling' | 'completed' | 'failed' | 'cancelled'
@@ -137,6 +137,8 @@ export interface StageReleased extends TurnTransition {
   durationMs: number
   usage: Usage
   finishReason?: FinishReason
+  /** What somebody should know of the answer although it is no error. */
+  notes?: readonly AnswerNote[]
   error?: ErrorFacts
 }
 /** A turn will be tried again. */

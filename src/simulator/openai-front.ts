@@ -134,6 +134,8 @@ class Front {
   readonly #forms: WireForms
   readonly #live = new Map<JsonObject, () => void>()
   readonly #faults: FaultHost | undefined
+  /** Body of the chat request before this one. */
+  #former: JsonObject = {}
   #requests = 0
 
   constructor(engine: ChatEngine, options: ServeOptions, refuse: (ms: number) => void) {
@@ -209,15 +211,18 @@ class Front {
       if (fault.retryAfterS !== undefined) response.setHeader('retry-after', String(fault.retryAfterS))
       return this.#refuse(response, fault.fault, objectOf(json.value))
     }
-    const verdict = await this.#faults?.chat(request, response, objectOf(json.value)['stream'] === true)
+    const fields = objectOf(json.value)
+    const anotherId = this.#flavour.responseId?.(this.#former) ?? 'chatcmpl-of-another'
+    this.#former = fields
+    const verdict = await this.#faults?.chat(request, response, fields['stream'] === true, anotherId)
     if (verdict?.go === false) {
       if (verdict.problem !== undefined) this.#sendFault(response, invalidRequest(verdict.problem))
       return
     }
-    const parsed = parseChatRequest(this.#flavour.readBody?.(objectOf(json.value)) ?? json.value, this.#engine.model)
+    const parsed = parseChatRequest(this.#flavour.readBody?.(fields) ?? json.value, this.#engine.model)
     if ('fault' in parsed) return this.#sendFault(response, parsed.fault)
     const asked = this.#flavour.read?.(parsed.request) ?? parsed.request
-    this.#answer(asked, objectOf(json.value), response, fault?.kind, verdict?.within)
+    this.#answer(asked, fields, response, fault?.kind, verdict?.within)
   }
 
   /** The whole body, or undefined once the request was answered or its client has gone. */

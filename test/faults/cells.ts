@@ -15,6 +15,9 @@ import {
 /** Drivers that the matrix runs through. */
 export const matrixDrivers = ['openAi', 'vllm', 'sglang', 'llamaServer', 'ollama', 'dynamo'] as const
 
+/** Drivers whose engines repeat the request's id in the answer. */
+const driversWithIds: readonly (typeof matrixDrivers)[number][] = ['vllm', 'sglang']
+
 /** Whether the caller looks at every token, or waits for the result. */
 export const matrixCallers = ['streams', 'awaits'] as const
 
@@ -25,7 +28,7 @@ export type Expected =
       outcome: 'ok'
       inserted?: string
     }
-  /** Another request's answer, whole and sound: nothing on the wire tells it from ours. */
+  /** Another request's answer, whole and sound: an error where the engine repeats ids, not to be seen elsewhere. */
   | { outcome: 'unseen' }
   | { outcome: 'error'; code: ErrorCode; retryable: boolean; timeout?: TimeoutKind }
 
@@ -130,6 +133,12 @@ export const matrixRows: readonly MatrixRow[] = faultNames.flatMap((fault) => {
     positions.map((at) => ({ fault, kind, at, expected: expectedOf({ fault, kind, at }) })),
   )
 })
+
+/** What a row has to come to through one driver. */
+export function expectedThrough(driver: (typeof matrixDrivers)[number], { expected }: MatrixRow): Expected {
+  const isTold = expected.outcome === 'unseen' && driversWithIds.includes(driver)
+  return isTold ? error('ORLA_BACKEND_PROTOCOL', true) : expected
+}
 
 /** Cells of the whole matrix. */
 export const matrixCells = matrixRows.length * matrixDrivers.length * matrixCallers.length

@@ -43,8 +43,17 @@ export class FaultHost {
     this.#random = options.clock.random('fault times')
   }
 
-  /** Decides on a chat request, and answers it where a fault comes instead of the answer. */
-  async chat(request: IncomingMessage, response: ServerResponse, streams: boolean): Promise<FaultVerdict> {
+  /**
+   * Decides on a chat request, and answers it where a fault comes instead of the answer.
+   *
+   * @param anotherId - id of the answer to another request
+   */
+  async chat(
+    request: IncomingMessage,
+    response: ServerResponse,
+    streams: boolean,
+    anotherId: string,
+  ): Promise<FaultVerdict> {
     const fault = this.#picker.pick('chat', request.headers)
     if (fault === undefined) return { go: true }
     if ('problem' in fault) return { go: false, problem: fault.problem }
@@ -55,7 +64,7 @@ export class FaultHost {
     const { clock, model, refuse } = this.#options
     const before = this.#strike(fault)
     const wire = (): Wire => new Wire(response)
-    const done = await answerInstead(fault, { wire, clock, model, refuse, random: this.#random, before })
+    const done = await answerInstead(fault, { wire, clock, model, refuse, random: this.#random, before, anotherId })
     return done ? { go: false } : { go: true }
   }
 

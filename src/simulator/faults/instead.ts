@@ -16,6 +16,8 @@ export interface InsteadOptions {
   refuse: (ms: number) => void
   /** Requests that met this fault before. */
   before: number
+  /** Id of the answer to another request. */
+  anotherId: string
 }
 
 /** Milliseconds for which nothing listens. */
@@ -103,7 +105,7 @@ export async function answerInstead({ fault, kind }: Fault, options: InsteadOpti
       wire.fin()
       return true
     case 'B35':
-      answerAnother(options.model, wire)
+      answerAnother(options, wire)
       return true
     default:
       return false
@@ -148,8 +150,8 @@ function answerOddly(kind: string, wire: Wire): void {
 }
 
 /** A whole and sound answer, which nobody here asked for. */
-function answerAnother(model: string, wire: Wire): void {
-  const event = { id: 'chatcmpl-of-another', object: 'chat.completion.chunk', created: 0, model }
+function answerAnother({ model, anotherId }: InsteadOptions, wire: Wire): void {
+  const event = { id: anotherId, object: 'chat.completion.chunk', created: 0, model }
   const choices = (delta: object, reason: string | null): string =>
     `data: ${JSON.stringify({ ...event, choices: [{ index: 0, delta, finish_reason: reason }] })}\n\n`
   const body = `${choices({ role: 'assistant', content: "another's secret" }, null)}${choices({}, 'stop')}`
