@@ -34,7 +34,7 @@ async function faulty(flavour: FlavourName & keyof typeof makers, faults: FaultP
   runtime.subscribe((event) => {
     if (event.type === 'stage.released') released.push(event)
   })
-  return { front, runtime, released }
+  return { runtime, released }
 }
 
 test('an answer with damaged bytes is marked', async () => {
@@ -47,9 +47,9 @@ test('an answer with damaged bytes is marked', async () => {
 })
 
 test('another model under the same name is marked, once, and what the engine held counts as gone', async () => {
-  const { front, runtime, released } = await faulty('openai', [{ when: { nth: 2 }, fault: 'B38', at: 'first' }])
-  const headers = { 'x-orla-fault': 'B2' }
-  await runtime.addBackend('silent', openAi({ url: front.url, model: front.model, headers }))
+  const { runtime, released } = await faulty('openai', [{ when: { nth: 2 }, fault: 'B38', at: 'first' }])
+  await using silent = await startFlavour('openai', { faults: [{ fault: 'B2' }] })
+  await runtime.addBackend('silent', openAi({ url: silent.url, model: silent.model }))
   // It has a context at one backend, and waits for the other for ever.
   const waiting = runtime.start(
     workflow('waits')
