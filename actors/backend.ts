@@ -305,7 +305,8 @@ export class BackendState implements ActorState<BackendMessage> {
       return this.#leave(held.replyTo.runId, requestId)
     }
     const replyTo = this.#replyTo.get(requestId)
-    if (!this.#queues.withdraw(requestId)) return
+    // Its grant is on the way to it, which will not take it any more.
+    if (!this.#queues.withdraw(requestId)) return this.#release(requestId, 'inconclusive')
     this.#replyTo.delete(requestId)
     this.#leave(replyTo!.runId, requestId)
   }

@@ -59,6 +59,11 @@ export interface RuntimeOptions {
   recorder?: RunRecorder
   /** Copies every message between actors with structuredClone, as other threads would get it. For tests. */
   cloneMessages?: boolean
+  /**
+   * Decides when messages between runs and the actors that they share arrive, as if those were on different threads.
+   * For tests. It must call every `deliver`, those of each direction in order.
+   */
+  delivery?: (deliver: () => void, direction: 'from-runs' | 'to-runs') => void
 }
 
 /** Options of one run. */

@@ -49,7 +49,6 @@ export interface BackendsInput {
   probeTimeoutMs: number
   /** Longest hold for a backend's KV window, ms; undefined without one. */
   holdMsMax(backend: string): number | undefined
-  undelivered(message: BackendMessage): void
 }
 
 /** A driver that is connected, and what its engine said of itself. */
@@ -202,17 +201,16 @@ export class Backends {
     this.#input.post({ actor: 'backend', name }, message)
   }
 
-  /** Hands over a message that was posted to a backend. */
-  receive(name: string, message: BackendMessage): void {
+  /** Hands over a message that was posted to a backend. Returns false if its actor is gone. */
+  receive(name: string, message: BackendMessage): boolean {
     const backend = this.#backends.get(name)
-    if (backend !== undefined) {
-      if (!backend.actor.send(message)) this.#input.undelivered(message)
-      return
-    }
+    if (backend !== undefined) return backend.actor.send(message)
     // A slot given back where there are none any more is of no interest to anybody.
-    if (message.type !== 'backend.request') return
-    const { requestId } = message.request
-    this.#input.post(message.replyTo, { type: 'stage.rejected', requestId, error: removedError(name).toJSON() })
+    if (message.type === 'backend.request') {
+      const { requestId } = message.request
+      this.#input.post(message.replyTo, { type: 'stage.rejected', requestId, error: removedError(name).toJSON() })
+    }
+    return true
   }
 
   /** Starts an inference under its deadlines. */

@@ -104,6 +104,11 @@ export class Definitions {
     }
   }
 
+  /** Whether live runs use it. */
+  has(id: string): boolean {
+    return this.#live.has(id)
+  }
+
   /** A definition that live runs use. */
   get(id: string): WorkflowDefinition {
     const live = this.#live.get(id)

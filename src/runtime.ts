@@ -122,6 +122,7 @@ class OrlaRuntime implements Runtime {
   readonly #services: WorkflowServices
   readonly #runs = new Map<string, { actor: WorkflowActor; ended: (outcome: RunOutcome) => void }>()
   readonly #cloneMessages: boolean
+  readonly #delivery: RuntimeOptions['delivery']
   readonly #runIdSuffix: string
   #runCount = 0
   #deadLetters = 0
@@ -131,6 +132,7 @@ class OrlaRuntime implements Runtime {
     this.clock = clock
     this.#log = log
     this.#cloneMessages = options.cloneMessages ?? false
+    this.#delivery = options.delivery
     this.#runIdSuffix = Math.floor(clock.random('run-ids')() * 36 ** 4)
       .toString(36)
       .padStart(4, '0')
@@ -155,7 +157,6 @@ class OrlaRuntime implements Runtime {
       policies: this.#policies,
       probeTimeoutMs,
       holdMsMax: (name) => memory.windows.get(name)?.holdMsMax,
-      undelivered: (message) => this.#undelivered(message),
     })
     this.#definitions = new Definitions({
       clock,
@@ -192,7 +193,7 @@ class OrlaRuntime implements Runtime {
     this.#services = {
       clock,
       random: clock.random('retries'),
-      post,
+      post: this.#delivery === undefined ? post : this.#postOfRun.bind(this),
       root: this.#root,
       log,
       feed: this.#feed,
@@ -388,25 +389,42 @@ class OrlaRuntime implements Runtime {
 
   #post(to: Address, message: ActorMessage): void {
     const sent = this.#cloneMessages ? structuredClone(message) : message
-    switch (to.actor) {
-      case 'run':
-        return this.#runs.get(to.runId)?.actor.receive(sent as RunMessage)
-      case 'stage':
-        if (!(this.#runs.get(to.runId)?.actor.deliver(to.stage, sent as never) ?? false)) this.#undelivered(message)
-        return
-      case 'backend':
-        return this.#backends.receive(to.name, sent as BackendMessage)
-      case 'mapper':
-        return this.#deliver(this.#mapper, sent as MapperMessage)
-      case 'memory':
-        return this.#deliver(this.#memory, sent as MemoryMessage)
-      case 'tool':
-        return this.#deliver(this.#definitions.tool(to.definitionId, to.stage, to.tool), sent as ToolMessage)
-    }
+    const isForRuns = to.actor === 'run' || to.actor === 'stage'
+    if (this.#delivery === undefined || !isForRuns) return this.#deliver(to, sent)
+    this.#delivery(() => this.#deliver(to, sent), 'to-runs')
   }
 
-  #deliver<Message extends ActorMessage>(actor: { send(message: Message): boolean }, message: Message): void {
-    if (!actor.send(message)) this.#undelivered(message)
+  /** Posts what a run says. */
+  #postOfRun(to: Address, message: ActorMessage): void {
+    this.#delivery!(() => this.#post(to, message), 'from-runs')
+  }
+
+  #deliver(to: Address, message: ActorMessage): void {
+    if (!this.#hand(to, message)) this.#undelivered(message)
+  }
+
+  /** Hands a message over. Returns false if its actor is gone. */
+  #hand(to: Address, message: ActorMessage): boolean {
+    switch (to.actor) {
+      case 'run':
+        // What the memory manager decided about a run that ended meanwhile is of no interest to anybody.
+        this.#runs.get(to.runId)?.actor.receive(message as RunMessage)
+        return true
+      case 'stage':
+        return this.#runs.get(to.runId)?.actor.deliver(to.stage, message as never) ?? false
+      case 'backend':
+        return this.#backends.receive(to.name, message as BackendMessage)
+      case 'mapper':
+        return (
+          this.#definitions.has((message as MapperMessage).definitionId) && this.#mapper.send(message as MapperMessage)
+        )
+      case 'memory':
+        return this.#memory.send(message as MemoryMessage)
+      case 'tool':
+        return this.#definitions.has(to.definitionId)
+          ? this.#definitions.tool(to.definitionId, to.stage, to.tool).send(message as ToolMessage)
+          : false
+    }
   }
 
   #undelivered(message: ActorMessage): void {
@@ -415,7 +433,7 @@ class OrlaRuntime implements Runtime {
   }
 
   #onTransition(transition: Transition): void {
-    this.#post({ actor: 'memory' }, { type: 'memory.transition', transition, nowMs: this.clock.nowMs() })
+    this.#services.post({ actor: 'memory' }, { type: 'memory.transition', transition, nowMs: this.clock.nowMs() })
   }
 
   #onEnded(outcome: RunOutcome, definitionId: string): void {
