@@ -221,7 +221,10 @@ export class Backends {
     sink: ChatSink,
     timeouts: StageDefinition['timeouts'],
   ): ChatCall {
-    const { lease, definition } = this.get(name)
+    const backend = this.#backends.get(name)
+    // It may have been removed while its last grant was on the way.
+    if (backend === undefined) return { result: Promise.reject(removedError(name)), cancel() {} }
+    const { lease, definition } = backend
     return lease.chat(request, context, sink, {
       clock: this.#input.clock,
       backend: name,

@@ -47,3 +47,23 @@ export type { FlavourServer, StartFlavourOptions } from './simulator/flavours/st
 export type { FlavourName, FlavourOptions } from './simulator/flavours/flavour.ts'
 export type { FrontFault, SeenRequest } from './simulator/openai-front.ts'
 export { memoryPolicyNames } from './memory/plan.ts'
+
+// Simulation of whole runtimes with faults
+export { simTest } from './testbed/sim-test/sim-test.ts'
+export type { SimFailure, SimReport, SimTestOptions } from './testbed/sim-test/sim-test.ts'
+export { simFaultNames, simFaults } from './testbed/sim-test/scenario.ts'
+export type {
+  Draw,
+  Scenario,
+  SimBackend,
+  SimDeed,
+  SimFaultName,
+  SimRun,
+  SimStage,
+} from './testbed/sim-test/scenario.ts'
+export { simOracles } from './testbed/sim-test/oracles.ts'
+export type { SimOracleName, SimViolation } from './testbed/sim-test/oracles.ts'
+export type { SimTrace } from './testbed/sim-test/play.ts'
+export type { SimAnswer, SimKit, SimSetup, SimSubject } from './testbed/sim-test/subject.ts'
+export { faultyBackend } from './testbed/sim-test/faulty-backend.ts'
+export type { CallWatcher, FaultyOptions } from './testbed/sim-test/faulty-backend.ts'

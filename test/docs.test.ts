@@ -1,6 +1,6 @@
-// Every TypeScript block of the README is a program that runs.
+// Every TypeScript block of the README and of the pages in docs/ is a program that runs.
 
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
@@ -8,8 +8,18 @@ import { describe, expect, test } from 'vitest'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const readme = readFileSync(join(root, 'README.md'), 'utf8')
-const blocks = [...readme.matchAll(/^```ts\n([\s\S]*?)^```$/gm)].map((match) => match[1]!)
+const blocks = blocksOf(readme)
+const pages = readdirSync(join(root, 'docs'))
+  .filter((name) => name.endsWith('.md'))
+  .flatMap((name) =>
+    blocksOf(readFileSync(join(root, 'docs', name), 'utf8')).map((code, i) => [name, i + 1, code] as const),
+  )
 const entry = pathToFileURL(join(root, 'src/index.ts')).href
+const testing = pathToFileURL(join(root, 'src/testing.ts')).href
+
+function blocksOf(page: string): string[] {
+  return [...page.matchAll(/^```ts\n([\s\S]*?)^```$/gm)].map((match) => match[1]!)
+}
 
 function run(code: string): Promise<{ status: number | null; output: string }> {
   return new Promise((resolve) => {
@@ -19,7 +29,9 @@ function run(code: string): Promise<{ status: number | null; output: string }> {
     child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()))
     child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()))
     child.on('close', (status) => resolve({ status, output }))
-    child.stdin.end(code.replaceAll("from 'orla'", `from '${entry}'`))
+    child.stdin.end(
+      code.replaceAll("from 'orla'", `from '${entry}'`).replaceAll("from 'orla/testing'", `from '${testing}'`),
+    )
   })
 }
 
@@ -46,5 +58,13 @@ describe.concurrent('the README', () => {
     }
     const named = [...readme.matchAll(/npm run (?:-s )?([a-z:-]+)/g)].map((match) => match[1]!)
     expect(named.filter((name) => !(name in scripts))).toEqual([])
+  })
+})
+
+describe.concurrent('the pages in docs/', () => {
+  test.each(pages)('%s, example %i runs', async (_page, _number, code) => {
+    const { status, output } = await run(code)
+    expect(output).not.toMatch(/Error/)
+    expect(status).toBe(0)
   })
 })

@@ -1,9 +1,10 @@
-// `replay` and `sim`: their options and their help. Loads nothing of what they do.
+// `replay`, `sim` and `sim-test`: their options and their help. Loads nothing of what they do.
 
 import type { Command } from 'commander'
 import type { ExitCode } from '../exit-code.ts'
 import type { ReplayFlags } from './replay.ts'
 import type { SimFlags } from './sim.ts'
+import type { SimTestFlags } from './sim-test.ts'
 
 const replayHelp = `
 Files (plain or gzip, told by their content):
@@ -31,8 +32,34 @@ Examples:
   orla sim --port 8000 --model qwen3-coder-30b --gpu h200 --speed 10
 `
 
+const simTestHelp = `
+Every seed draws its own backends, workflows, tools, faults and changes at work, plays them in virtual time, and checks
+every event: nothing lost, nothing twice, no false result, no leak, and once the faults end, everything ends.
+
+Faults (default: all of them, a selection drawn for each seed):
+  refuse   the engine refuses: no connection, an error status, a prompt too long
+  cut      answers end in the middle
+  stall    answers never come, or stop for ever after some tokens
+  slow     answers begin late
+  babble   the driver breaks its contract: throws, lies, speaks after its end
+  cache    cache commands fail, hang or lie
+  tool     tools throw, hang, take long, return what is no JSON
+  mapper   mappers throw, take long, name backends that there are not
+  cancel   callers cancel
+  change   backends are reconfigured, drained, replaced, added and removed at work
+  delay    messages between runs and the actors that they share take their time
+
+Examples:
+  orla sim-test --seeds 10000
+  orla sim-test --seed 4711 --seeds 1
+  orla sim-test --faults cancel,delay --seeds 500
+
+Exit codes:
+  0 every seed passed, 1 a seed failed (it is printed), 2 usage, 70 a bug, 130 interrupted
+`
+
 /**
- * Adds `replay` and `sim` to a program.
+ * Adds `replay`, `sim` and `sim-test` to a program.
  *
  * @param done - takes the exit code of the command that ran
  */
@@ -81,5 +108,18 @@ export function addTestbedCommands(program: Command, done: (exitCode: ExitCode) 
     .action(async (flags: SimFlags) => {
       const { simCommand } = await import('./sim.ts')
       done(await simCommand(flags))
+    })
+
+  program
+    .command('sim-test')
+    .description('simulate whole runtimes with faults, seed after seed, and look for what breaks')
+    .option('--seeds <number>', 'how many seeds (default: 1000)')
+    .option('--seed <number>', 'the first seed (default: 1)')
+    .option('--faults <kinds>', 'kinds of faults to draw from, with commas; "none" for none (default: all)')
+    .option('--json', 'print the report as one line of JSON')
+    .addHelpText('after', simTestHelp)
+    .action(async (flags: SimTestFlags) => {
+      const { simTestCommand } = await import('./sim-test.ts')
+      done(await simTestCommand(flags))
     })
 }

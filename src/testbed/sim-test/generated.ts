@@ -1,0 +1,204 @@
+// The subject that comes with the simulation: workflows drawn from the seed, on simulated engines.
+
+import { z } from 'zod'
+import { openAi } from '../../engines/openai.ts'
+import type { BackendDefinition } from '../../engines/backend-definition.ts'
+import type { Mapper } from '../../mapping/mapper.ts'
+import { utf8BytesEstimator } from '../../prompts/estimator.ts'
+import type { ChatRequest } from '../../schema/chat.ts'
+import { user } from '../../schema/message.ts'
+import type { Reply } from '../../simulator/responder.ts'
+import type { EngineModel } from '../../simulator/engine-model.ts'
+import { simpleEngineModel, simpleSpeeds } from '../../simulator/simple-model.ts'
+import { createSimulated } from '../../simulator/simulated.ts'
+import { workflow, type Workflow } from '../../workflow/builder.ts'
+import { tool, type ToolDefinition } from '../../workflow/tool.ts'
+import { withKvControl } from '../kv-control.ts'
+import type { SimBackend, SimRun, SimStage } from './scenario.ts'
+import type { SimAnswer, SimKit, SimSetup, SimSubject } from './subject.ts'
+
+const simulated = createSimulated(openAi)
+
+/** Deadlines of one request, ms: short, so that what stalls ends. */
+const timeouts = { firstTokenMs: 20_000, idleMs: 5_000, totalMs: 30_000 }
+
+/** Workflows of any shape, with tools, mappers, schemas, fallbacks and skipped stages, as the scenario says. */
+export const generatedSubject: SimSubject = {
+  name: 'generated workflows',
+  setUp(kit): SimSetup {
+    const { scenario } = kit
+    const definitions = new Map(scenario.backends.map((backend) => [backend.name, backendOf(backend)]))
+    const tools = { note: noteTool(kit) }
+    const choose = mapperOf(kit)
+    return {
+      backends: Object.fromEntries(definitions),
+      options: {
+        estimator: utf8BytesEstimator,
+        cloneMessages: true,
+        scheduling: Object.fromEntries(
+          scenario.backends.map(({ name, stagePolicy, requestPolicy }) => [
+            name,
+            { stage: stagePolicy, request: requestPolicy },
+          ]),
+        ),
+        ...(scenario.failover && { failover: peersOf(scenario.backends) }),
+        ...(scenario.memory !== undefined && {
+          memory: {
+            policy: scenario.memory.policy,
+            holdMsMax: scenario.memory.holdMsMax,
+            ...(scenario.memory.kvTokens !== undefined && {
+              kvTokens: Object.fromEntries(scenario.backends.map(({ name }) => [name, scenario.memory!.kvTokens!])),
+            }),
+          },
+        }),
+      },
+      start(runtime, run) {
+        const { priority, tenant, deadlineMs } = run
+        const options = { priority, tenant, ...(deadlineMs !== undefined && { deadlineMs }) }
+        return runtime.start(workflowOf(run, tools, choose), { index: run.index }, options)
+      },
+      judge: (run, { result }, answers) => judge(run, result as Record<string, unknown>, answers),
+    }
+  },
+}
+
+function backendOf(backend: SimBackend): BackendDefinition {
+  const { model, windowRequests, queueCapacity, prefillMsPerToken, decodeMsPerToken } = backend
+  const speed = { ...simpleSpeeds.instant, prefillMsPerToken, decodeMsPerToken, overheadMs: 1 }
+  let engine: EngineModel | undefined
+  const definition = simulated({
+    model,
+    windowRequests,
+    queueCapacity,
+    timeouts,
+    engine: (clock) => (engine = simpleEngineModel({ clock, ...speed })),
+    responder: answerOf,
+  })
+  return withKvControl(definition, () => engine)
+}
+
+/** Other backends of the same model. */
+function peersOf(backends: readonly SimBackend[]): Record<string, string[]> {
+  return Object.fromEntries(
+    backends.map(({ name, model }) => [
+      name,
+      backends.filter((other) => other.model === model && other.name !== name).map((other) => other.name),
+    ]),
+  )
+}
+
+function workflowOf(run: SimRun, tools: Record<string, ToolDefinition>, choose: Mapper): Workflow<unknown, unknown> {
+  let definition = workflow(`shape${run.stages.length}`) as unknown as LooseWorkflow
+  for (const stage of run.stages) {
+    definition = definition.stage(stage.name, {
+      after: stage.after.map((i) => run.stages[i]!.name),
+      ...(stage.backend === undefined ? { mapping: choose } : { backend: stage.backend }),
+      fallback: stage.fallback.filter((name) => name !== stage.backend),
+      prompt: () => [user(`plan ${JSON.stringify(planOf(run, stage))}`)],
+      ...(stage.toolCalls > 0 && { tools }),
+      ...(stage.json && { output: z.object({ id: z.string() }) }),
+      ...(stage.appends && { context: 'append' }),
+      ...(stage.skipped && { when: () => false }),
+      retry: { attempts: stage.attempts, backoffMs: 100 },
+      turnsMax: 6,
+    })
+  }
+  return definition.output(({ results }: { results: unknown }) => results) as unknown as Workflow<unknown, unknown>
+}
+
+/** The builder without its types: the names of the stages are not known to the compiler. */
+interface LooseWorkflow {
+  stage(name: string, options: object): LooseWorkflow
+  output(make: (context: { results: unknown }) => unknown): LooseWorkflow
+}
+
+/** What the prompt of a stage says, and the model goes by. */
+interface Plan {
+  id: string
+  calls: number
+  json: boolean
+  tokens: number
+}
+
+function planOf(run: SimRun, { name, toolCalls, json, answerTokens }: SimStage): Plan {
+  return { id: `${run.index}/${name}`, calls: toolCalls, json, tokens: answerTokens }
+}
+
+/** What the model says: tool calls as the last plan in the conversation wants them, then the answer. */
+function answerOf(request: ChatRequest): Reply {
+  const { messages } = request
+  const at = messages.findLastIndex(({ role, content }) => role === 'user' && content.startsWith('plan '))
+  const plan = JSON.parse(messages[at]!.content.slice(5)) as Plan
+  const made = messages
+    .slice(at)
+    .filter((message) => message.role === 'assistant' && (message.toolCalls?.length ?? 0) > 0)
+  if (request.tools !== undefined && request.toolChoice !== 'none' && made.length < plan.calls) {
+    return { toolCalls: [{ name: 'note', arguments: { key: `${plan.id}/${made.length}` } }] }
+  }
+  return { content: textOf(plan) }
+}
+
+function textOf({ id, json, tokens }: Plan): string {
+  return json ? JSON.stringify({ id }) : `${id} ${'word '.repeat(tokens)}`.trim()
+}
+
+/** A tool with an effect. */
+function noteTool(kit: SimKit): ToolDefinition {
+  const draw = kit.draw('tool')
+  return tool({
+    description: 'Notes something.',
+    input: z.object({ key: z.string() }),
+    timeoutMs: 3_000,
+    concurrency: 2,
+    async run({ key }, context) {
+      const form = kit.strikes('tool') ? draw.int(0, 4) : undefined
+      await new Promise<void>((resolve) => void kit.clock.setTimer(form === 0 ? 2_500 : draw.int(0, 20), resolve))
+      if (form === 1) throw new Error('the tool is broken')
+      if (form === 2) return new Promise(() => {})
+      kit.effect(context)
+      if (form === 3) return 1n
+      if (form === 4) throw new Error('broken after the effect')
+      kit.answered(context)
+      return { noted: key }
+    },
+  })
+}
+
+function mapperOf(kit: SimKit): Mapper {
+  const draw = kit.draw('mapper')
+  return async ({ backends }) => {
+    if (kit.strikes('mapper')) {
+      const form = draw.int(0, 2)
+      if (form === 0) throw new Error('the mapper is broken')
+      if (form === 1) return { backend: 'nowhere', reason: 'lost' }
+      await new Promise<void>((resolve) => void kit.clock.setTimer(2_000, resolve))
+    }
+    const able = backends.filter(({ health }) => health !== 'draining')
+    const best = (able.length > 0 ? able : backends).reduce((a, b) =>
+      b.inFlight + b.waiting < a.inFlight + a.waiting ? b : a,
+    )
+    return { backend: best.name, reason: 'least load' }
+  }
+}
+
+/** Every stage must have given what its engine said last, which must be what the model would say. */
+function judge(run: SimRun, results: Record<string, unknown>, answers: readonly SimAnswer[]): string | undefined {
+  const gone = new Set<number>()
+  for (const [i, stage] of run.stages.entries()) {
+    const skipped = stage.skipped || (stage.after.length > 0 && stage.after.every((parent) => gone.has(parent)))
+    const given = results[stage.name]
+    if (skipped) {
+      gone.add(i)
+      if (given !== undefined) return `stage ${stage.name} was skipped and gave ${JSON.stringify(given)}`
+      continue
+    }
+    const said = textOf(planOf(run, stage))
+    const truth: unknown = stage.json ? JSON.parse(said) : said
+    if (JSON.stringify(given) !== JSON.stringify(truth)) {
+      return `stage ${stage.name} gave ${JSON.stringify(given)}, and the truth is ${JSON.stringify(truth)}`
+    }
+    const last = answers.findLast((answer) => answer.stage === stage.name)
+    if (last === undefined) return `stage ${stage.name} gave an answer, and no engine did`
+  }
+  return undefined
+}

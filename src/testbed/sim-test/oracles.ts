@@ -1,0 +1,241 @@
+// What must hold of a runtime whatever happens, checked on every event and at the end
+//
+// Owns: what was seen of runs, engines and tools.
+// Does not own: what is true of an answer (the subject says).
+// Each oracle has a name, so that a smaller scenario can be looked for that breaks the same one.
+
+import { stageTransitions } from '../../workflow/stage-lifecycle.ts'
+import type { RunOutcome } from '../../workflow/report.ts'
+import type { Runtime } from '../../runtime-api.ts'
+import type { ChatContext } from '../../engines/driver.ts'
+import type { RunEvent, StageState, Transition } from '../../schema/transition.ts'
+
+/** Oracles, and what each holds. */
+export const simOracles = {
+  order: 'transitions of a run are numbered, in time, and each begins where the last of its stage ended',
+  lifecycle: 'a stage moves only as its lifecycle says',
+  end: 'a run ends once, and nothing follows',
+  once: 'a request is granted at most once, ends its wait in one way, and gives its slot back once',
+  window: 'an engine never has more calls open than its window ever was, and no request twice at once',
+  slots: 'when all is over, no slot is taken, nothing waits, no call is open',
+  typed: 'every failure has a documented code, and none is a bug of ours',
+  effects: 'an effect happens at most once, and a tool that answered has had it',
+  truth: 'what a run gives is what its engines said',
+  liveness: 'once faults end, everything ends',
+  recovery: 'runs that begin after the faults complete',
+  forgotten: 'runs that ended leave nothing: no live run, no ledger entry, no timer',
+  crash: 'no actor breaks',
+} as const
+
+/** Name of an oracle. */
+export type SimOracleName = keyof typeof simOracles
+
+/** Something that did not hold. */
+export interface SimViolation {
+  oracle: SimOracleName
+  message: string
+  /** On the virtual clock, ms. */
+  atMs: number
+}
+
+/** Virtual ms within which a call has to end once it is cancelled. */
+const cancelMsMax = 10
+/** Violations that are kept; the first says most. */
+const violationsMax = 20
+
+const legalMoves = new Set(
+  Object.entries(stageTransitions).flatMap(([from, events]) => Object.values(events).map((to) => `${from}>${to}`)),
+)
+
+interface RunSeen {
+  seq: number
+  atMs: number
+  runState: string
+  stages: Map<string, StageState>
+  ended: boolean
+}
+
+interface RequestSeen {
+  state: 'queued' | 'granted' | 'over'
+}
+
+/** Watches one runtime. */
+export class SimOracles {
+  readonly violations: SimViolation[] = []
+  readonly #nowMs: () => number
+  readonly #runs = new Map<string, RunSeen>()
+  readonly #requests = new Map<string, RequestSeen>()
+  readonly #open = new Map<string, Set<string>>()
+  readonly #windows = new Map<string, number>()
+  /** Calls that were cancelled and have not ended. */
+  #cancelled = 0
+  readonly #effects = new Map<string, number>()
+  readonly #answered: string[] = []
+
+  constructor(nowMs: () => number) {
+    this.#nowMs = nowMs
+  }
+
+  /** Notes that something does not hold. */
+  violated(oracle: SimOracleName, message: string): void {
+    if (this.violations.length >= violationsMax) return
+    this.violations.push({ oracle, message, atMs: this.#nowMs() })
+  }
+
+  /** A window is, or becomes, so wide. */
+  window(backend: string, requests: number): void {
+    this.#windows.set(backend, Math.max(requests, this.#windows.get(backend) ?? 0))
+  }
+
+  /** The engine has a call. Returns what to tell of it. */
+  called(backend: string, { requestId }: ChatContext): { cancelled(): void; ended(): void } {
+    let open = this.#open.get(backend)
+    if (open === undefined) this.#open.set(backend, (open = new Set()))
+    if (open.has(requestId)) this.violated('window', `${backend} has request ${requestId} twice at once`)
+    open.add(requestId)
+    const windowMax = this.#windows.get(backend) ?? Infinity
+    if (open.size > windowMax) {
+      this.violated('window', `${backend} has ${open.size} calls open, and its window was never above ${windowMax}`)
+    }
+    let cancelledAtMs: number | undefined
+    let isOver = false
+    return {
+      cancelled: () => {
+        if (isOver || cancelledAtMs !== undefined) return
+        // Its place is free at once: whoever cancels may begin the next call before a promise tells.
+        open.delete(requestId)
+        cancelledAtMs = this.#nowMs()
+        this.#cancelled++
+      },
+      ended: () => {
+        isOver = true
+        if (cancelledAtMs === undefined) {
+          open.delete(requestId)
+          return
+        }
+        this.#cancelled--
+        const lateMs = this.#nowMs() - cancelledAtMs
+        if (lateMs > cancelMsMax)
+          this.violated('slots', `a call at ${backend} ended ${lateMs} ms after it was cancelled`)
+      },
+    }
+  }
+
+  /** A tool has had an effect. */
+  effect(idempotencyKey: string): void {
+    const times = (this.#effects.get(idempotencyKey) ?? 0) + 1
+    this.#effects.set(idempotencyKey, times)
+    if (times > 1) this.violated('effects', `the effect ${idempotencyKey} happened ${times} times`)
+  }
+
+  /** A tool returns its answer, after its effect. */
+  answered(idempotencyKey: string): void {
+    this.#answered.push(idempotencyKey)
+  }
+
+  /** Something happened. */
+  event(event: RunEvent): void {
+    const run = this.#runOf(event.runId)
+    const what = `${event.runId} ${event.type}`
+    if (run.ended) this.violated('end', `${what} after the end of its run`)
+    if (!('seq' in event)) {
+      if (event.type === 'stage.token' && run.stages.get(event.stage) !== 'inferring') {
+        this.violated('lifecycle', `${what} of stage ${event.stage}, which is ${run.stages.get(event.stage)}`)
+      }
+      return
+    }
+    if (event.seq !== run.seq + 1) this.violated('order', `${what}: number ${event.seq} follows ${run.seq}`)
+    if (event.atMs < run.atMs) this.violated('order', `${what}: time goes back from ${run.atMs} to ${event.atMs} ms`)
+    run.seq = event.seq
+    run.atMs = event.atMs
+    if ('stage' in event) this.#stageMoved(run, event, what)
+    else {
+      if (event.from !== run.runState) this.violated('order', `${what}: the run was ${run.runState}, not ${event.from}`)
+      run.runState = event.to
+    }
+    if (event.type === 'run.completed' || event.type === 'run.failed') this.#runEnded(run, what)
+    if ('requestId' in event) this.#requestMoved(event, what)
+    if ('error' in event && event.error !== undefined) this.#checkCode(event.error.code, event.error.message, what)
+  }
+
+  /** All is over: nothing may be left. */
+  finish(runtime: Runtime): void {
+    if (runtime.liveRuns > 0) this.violated('forgotten', `${runtime.liveRuns} runs are live`)
+    for (const { name, inFlight, waiting, held, residency } of runtime.backends()) {
+      if (inFlight + waiting + held > 0) {
+        this.violated('slots', `${name} has ${inFlight} in flight, ${waiting} waiting, ${held} held`)
+      }
+      if (residency.runs > 0) this.violated('forgotten', `the ledger has ${residency.runs} runs at ${name}`)
+    }
+    for (const [backend, open] of this.#open) {
+      if (open.size > 0) this.violated('slots', `${backend} has ${open.size} calls open: ${[...open].join(', ')}`)
+    }
+    if (this.#cancelled > 0) this.violated('slots', `${this.#cancelled} calls never ended after they were cancelled`)
+    for (const key of this.#answered) {
+      if (!this.#effects.has(key)) this.violated('effects', `a tool answered without its effect ${key}`)
+    }
+  }
+
+  /** How a run ended, as its caller hears it. */
+  outcome({ runId, state, error }: RunOutcome): void {
+    if (!this.#runOf(runId).ended) this.violated('end', `${runId} is ${state} without an end in its transitions`)
+    if (state !== 'completed') this.#checkCode(error?.code, error?.message, runId)
+  }
+
+  #stageMoved(run: RunSeen, event: Extract<Transition, { stage: string }>, what: string): void {
+    const state = run.stages.get(event.stage) ?? 'pending'
+    if (event.from !== state) this.violated('order', `${what}: stage ${event.stage} was ${state}, not ${event.from}`)
+    // Some transitions tell of something within a state.
+    if (event.from !== event.to && !legalMoves.has(`${event.from}>${event.to}`)) {
+      this.violated('lifecycle', `${what}: stage ${event.stage} went from ${event.from} to ${event.to}`)
+    }
+    run.stages.set(event.stage, event.to)
+  }
+
+  #runEnded(run: RunSeen, what: string): void {
+    run.ended = true
+    for (const [stage, state] of run.stages) {
+      if (!['completed', 'failed', 'skipped', 'cancelled'].includes(state)) {
+        this.violated('end', `${what} while its stage ${stage} is ${state}`)
+      }
+    }
+  }
+
+  #requestMoved(event: Extract<Transition, { requestId: string }>, what: string): void {
+    const request = this.#requests.get(event.requestId)
+    const at = `${what}: request ${event.requestId}`
+    switch (event.type) {
+      case 'stage.queued':
+        if (request !== undefined && request.state !== 'over') this.violated('once', `${at} waits already`)
+        this.#requests.set(event.requestId, { state: 'queued' })
+        return
+      case 'stage.granted':
+        if (request?.state !== 'queued') this.violated('once', `${at} is granted and was ${request?.state}`)
+        this.#requests.set(event.requestId, { state: 'granted' })
+        return
+      case 'stage.rejected':
+        if (request?.state !== 'queued') this.violated('once', `${at} is rejected and was ${request?.state}`)
+        this.#requests.set(event.requestId, { state: 'over' })
+        return
+      case 'stage.released':
+        if (request?.state !== 'granted') this.violated('once', `${at} is released and was ${request?.state}`)
+        this.#requests.set(event.requestId, { state: 'over' })
+        return
+    }
+  }
+
+  #checkCode(code: string | undefined, message: string | undefined, what: string): void {
+    if (code === undefined || !code.startsWith('ORLA_')) this.violated('typed', `${what} has the code ${code}`)
+    // A bug of ours is never the answer to a fault of others.
+    else if (code === 'ORLA_INVARIANT') this.violated('typed', `${what}: ${message}`)
+  }
+
+  #runOf(runId: string): RunSeen {
+    let run = this.#runs.get(runId)
+    if (run === undefined) {
+      run = { seq: 0, atMs: 0, runState: 'pending', stages: new Map(), ended: false }
+      this.#runs.set(runId, run)
+    }
+    return run
+  }
+}
