@@ -24,7 +24,6 @@ export async function simTestCommand(flags: SimTestFlags): Promise<ExitCode> {
   const seed = numberFlag('--seed', flags.seed, { whole: true, max: seedMax }) ?? 1
   const faults = faultsOf(flags.faults)
   process.once('SIGINT', () => process.exit(exitCodes.interrupted))
-  const startedAtMs = performance.now()
   const isWatched = process.stderr.isTTY && flags.json !== true
   let played = 0
   const report = await simTest({
@@ -36,11 +35,10 @@ export async function simTestCommand(flags: SimTestFlags): Promise<ExitCode> {
     },
   })
   if (isWatched) process.stderr.write('\r\u001B[K')
-  const wallSeconds = (performance.now() - startedAtMs) / 1_000
-  if (flags.json === true) console.log(JSON.stringify({ type: 'simTest.report', ...report, wallSeconds }))
+  if (flags.json === true) console.log(JSON.stringify({ type: 'simTest.report', ...report }))
   else {
     for (const failure of report.failures) console.log(failureText(failure, flags.faults))
-    console.log(summaryText(report, wallSeconds))
+    console.log(summaryText(report))
   }
   return report.failures.length > 0 ? exitCodes.runFailed : exitCodes.done
 }
@@ -55,8 +53,8 @@ function faultsOf(text: string | undefined): SimFaultName[] {
   })
 }
 
-function summaryText(report: SimReport, wallSeconds: number): string {
-  const { seed, seeds, failures, runs, events, virtualMs, struck, codes, lastHash } = report
+function summaryText(report: SimReport): string {
+  const { seed, seeds, failures, runs, events, virtualMs, wallSeconds, struck, codes, lastHash } = report
   const struckWords = Object.entries(struck).map(([name, times]) => `${name} ${count(times)}`)
   const codeWords = Object.entries(codes)
     .sort((a, b) => b[1] - a[1])

@@ -1,6 +1,7 @@
 // Simulates whole runtimes, seed after seed, and says which seeds break what.
 
 import { z } from 'zod'
+import { realClock } from '../../clock.ts'
 import { parseOptions } from '../../schema/options.ts'
 import type { RunOutcome } from '../../workflow/report.ts'
 import { generatedSubject } from './generated.ts'
@@ -57,6 +58,7 @@ export interface SimReport {
   runs: Record<RunOutcome['state'], number>
   events: number
   virtualMs: number
+  wallSeconds: number
   /** Faults that struck, by kind: a kind that never does tests nothing. */
   struck: Partial<Record<SimFaultName, number>>
   /** Codes that runs failed with. */
@@ -89,10 +91,12 @@ export async function simTest(options: SimTestOptions = {}): Promise<SimReport> 
     runs: { completed: 0, failed: 0, cancelled: 0 },
     events: 0,
     virtualMs: 0,
+    wallSeconds: 0,
     struck: {},
     codes: {},
     lastHash: '',
   }
+  const wall = realClock({ seed: first })
   for (let seed = first; seed < first + seeds && report.failures.length < failuresMax; seed++) {
     const scenario = drawScenario(seed % seedMax, faults)
     const trace = await playScenario(scenario, subject)
@@ -100,6 +104,7 @@ export async function simTest(options: SimTestOptions = {}): Promise<SimReport> 
     onSeed?.(seed, trace)
     if (trace.violations.length > 0) report.failures.push(await failureOf(scenario, trace, subject, shrinkTriesMax))
   }
+  report.wallSeconds = wall.nowMs() / 1_000
   return report
 }
 
