@@ -94,8 +94,9 @@ const actionTimeoutMs = 5_000
 const decisionsMax = 256
 /** How often pressure is looked at while anything happens, ms (the reference's figure). */
 const pressureTickMs = 2_000
-/** Reviews of one window are at least this far apart, ms. */
+/** Reviews of one window are at least this far apart, ms, and farther with many runs: a review looks at all of them. */
 const reviewSpacingMs = 50
+const reviewSpacingMsPerRun = 0.02
 /** What an engine said of its use counts for so long, ms; after that the ledger speaks. */
 const usageStaleMs = 6_000
 
@@ -122,7 +123,9 @@ export class MemoryManagerState implements ActorState<MemoryMessage> {
             return ledger.hitRatio(backend)
           },
           forecast: (waitFor, elapsedMs, withinMs) => ledger.forecast(waitFor ?? '', elapsedMs, withinMs),
+          returnRate: (waitFor, elapsedMs) => ledger.returnRate(waitFor ?? '', elapsedMs),
           reloadMs: (tokens) => ledger.reloadMs(backend, tokens),
+          responseMs: (tokens) => ledger.responseMs(backend, tokens),
           survival: (awayMs) => ledger.survival(backend, awayMs),
         },
       })
@@ -244,9 +247,11 @@ export class MemoryManagerState implements ActorState<MemoryMessage> {
         this.ledger.apply(transition, nowMs)
         const { runId, stage, backend, model, usage } = transition
         const keeper = this.#windows.get(backend)
-        const { promptTokens, completionTokens } = usage
+        const { promptTokens, completionTokens, cachedTokens } = usage
         const tokens = promptTokens === undefined ? undefined : promptTokens + (completionTokens ?? 0)
-        keeper?.window.finished(runId, tokens, nowMs)
+        const expected = this.ledger.expectedTokens(runId, backend, model)
+        const missed = cachedTokens === undefined ? 0 : Math.max(0, expected - cachedTokens)
+        keeper?.window.finished(runId, tokens, nowMs, missed)
         keeper?.changed()
         const residentTokens = this.#residentTokens(runId, backend, model)
         this.#ask({
@@ -261,6 +266,12 @@ export class MemoryManagerState implements ActorState<MemoryMessage> {
         })
         this.#armPressure()
         return void this.ledger.expire(nowMs)
+      }
+      case 'stage.firstToken': {
+        const keeper = this.#windows.get(transition.backend)
+        keeper?.window.began(transition.runId)
+        keeper?.changed()
+        break
       }
       case 'tool.started':
         this.#windows.get(transition.backend)?.window.waits(transition.runId, transition.tool, nowMs)
@@ -514,7 +525,8 @@ class WindowKeeper {
   /** Something changed: reviews if that can matter, soon but not often. */
   changed(): void {
     if (!this.window.pressed) return this.stop()
-    this.#arm(Math.max(this.#clock.nowMs(), this.#lastMs + reviewSpacingMs))
+    const spacingMs = Math.max(reviewSpacingMs, reviewSpacingMsPerRun * this.window.size)
+    this.#arm(Math.max(this.#clock.nowMs(), this.#lastMs + spacingMs))
   }
 
   stop(): void {

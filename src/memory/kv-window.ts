@@ -12,6 +12,7 @@
 
 import type { PrefixMark } from '../schema/transition.ts'
 import { beyondHeads, SharedHeads } from './heads.ts'
+import { LruModel } from './lru-model.ts'
 import type { WaitForecast } from './wait-times.ts'
 import type { WindowChoice, WindowPolicy, WindowRun, WindowView } from './window-policy.ts'
 
@@ -32,7 +33,9 @@ export interface WindowRequest {
 export interface WindowKnowledge {
   readonly hitRatio: number | undefined
   forecast(waitFor: string | undefined, elapsedMs: number, withinMs: number): WaitForecast
+  returnRate(waitFor: string | undefined, elapsedMs: number): number
   reloadMs(tokens: number): number
+  responseMs(tokens: number): number
   survival(awayMs: number): number
 }
 
@@ -61,6 +64,9 @@ class Run implements WindowRun {
   turns = 0
   prefix: readonly PrefixMark[] = []
   placed = false
+  prefilling = false
+  /** The request under way found it with the place that it had at its last turn: the engine should have its context. */
+  kept = false
   placedAtMs = 0
   /** Requests in hand while held, with their tokens. */
   readonly requests = new Map<string, WindowRequest>()
@@ -95,6 +101,8 @@ export class KvWindow {
   /** Sum over placed runs of their tokens beyond the marked beginnings. */
   #restTokens = 0
   #activeRequests = 0
+  readonly #lru: LruModel
+  #lostTokens = 0
 
   constructor(options: {
     capacityTokens: number
@@ -106,6 +114,7 @@ export class KvWindow {
     this.#holdMsMax = options.holdMsMax
     this.#policy = options.policy
     this.#knowledge = options.knowledge
+    this.#lru = new LruModel(options.capacityTokens)
   }
 
   get policyName(): string {
@@ -187,17 +196,26 @@ export class KvWindow {
   }
 
   /** A request that passed is over; `tokens` are those of its prompt and answer, undefined if it was not served. */
-  finished(runId: string, tokens: number | undefined, nowMs: number): void {
+  finished(runId: string, tokens: number | undefined, nowMs: number, missedTokens = 0): void {
     const run = this.#runs.get(runId)
     if (run === undefined || run.active === 0) return
+    if (run.kept) this.#lostTokens += missedTokens
     run.active--
+    if (run.active === 0) run.prefilling = false
     this.#activeRequests--
     if (tokens !== undefined) {
       run.turns++
       run.lastTouchMs = nowMs
       if (run.active === 0) this.#resizeRun(run, tokens, run.prefix)
+      this.#lru.used(runId, run.tokens, run.prefix)
     }
     if (run.active === 0) run.sinceMs = nowMs
+  }
+
+  /** The first token of a request that passed. */
+  began(runId: string): void {
+    const run = this.#runs.get(runId)
+    if (run !== undefined) run.prefilling = false
   }
 
   /** A run waits for something outside of the engine. */
@@ -272,6 +290,9 @@ export class KvWindow {
 
   #started(run: Run, nowMs: number): void {
     if (run.active++ === 0) run.sinceMs = nowMs
+    run.prefilling = true
+    run.kept = run.placed && run.lastTouchMs !== undefined && run.placedAtMs <= run.lastTouchMs
+    this.#lru.used(run.runId, run.tokens, run.prefix)
     run.waitFor = undefined
     this.#activeRequests++
   }
@@ -308,17 +329,25 @@ export class KvWindow {
 
   #view(nowMs: number): WindowView {
     const knowledge = this.#knowledge
+    let depths: Map<string, number> | undefined
     return {
+      lruDepthTokens: ({ runId }) => {
+        depths ??= this.#lru.depths((key) => (this.#runs.get(key)?.active ?? 0) > 0)
+        return depths.get(runId) ?? Infinity
+      },
       nowMs,
       capacityTokens: this.#capacityTokens,
       usedTokens: this.usedTokens,
+      lostTokens: this.#lostTokens,
       placed: this.#placed,
       held: this.#held,
       activeRequests: this.#activeRequests,
       hitRatio: knowledge.hitRatio,
       holdMsMax: this.#holdMsMax,
       forecast: (run, withinMs) => knowledge.forecast(run.waitFor, nowMs - run.sinceMs, withinMs),
+      returnRate: (run) => knowledge.returnRate(run.waitFor, nowMs - run.sinceMs),
       reloadMs: (tokens) => knowledge.reloadMs(tokens),
+      responseMs: (tokens) => knowledge.responseMs(tokens),
       survival: (awayMs) => knowledge.survival(awayMs),
     }
   }

@@ -68,8 +68,10 @@ interface Entry extends LedgerEntry {
   /** Tokens of the request under way that the run had there before: what a warm cache would serve. */
   expectedTokens: number
   grantedAtMs: number
+  /** That the engine took for its prompt, ms. */
+  prefillMs: number | undefined
   /** From the grant, ms. */
-  firstTokenMs: number | undefined
+  firstTokenMs: number
   /** When the engine last worked on it, ms on the runtime's clock. */
   computedAtMs: number | undefined
   /** Between that and the grant of the request under way, ms. */
@@ -87,8 +89,12 @@ class BackendBook {
   cachedTokens = 0
   recentPrompt = 0
   recentCached = 0
+  /** When it last gave a first token, ms on the runtime's clock. */
+  firstTokenAtMs = -Infinity
   readonly heads = new SharedHeads()
   readonly reload = new ReloadCost()
+  /** The same fit of what senders wait for. */
+  readonly response = new ReloadCost()
   readonly horizon = new ResidencyHorizon()
 }
 
@@ -143,6 +149,11 @@ export class KvLedger {
     return this.#book(backend).reload.reloadMs(tokens)
   }
 
+  /** Ms from grant to first token of so many tokens that are not cached, under the load there is. */
+  responseMs(backend: string, tokens: number): number {
+    return this.#book(backend).response.reloadMs(tokens)
+  }
+
   /** Chance that a prefix untouched for so long is still in a backend's cache, 0..1. */
   survival(backend: string, awayMs: number): number {
     return this.#book(backend).horizon.survival(awayMs)
@@ -153,6 +164,11 @@ export class KvLedger {
     return this.#waits.forecast(waitFor, elapsedMs, withinMs)
   }
 
+  /** Returns that keeping a context brings, at most, for each ms that it is kept, after a wait of `elapsedMs`. */
+  returnRate(waitFor: string, elapsedMs: number): number {
+    return this.#waits.returnRate(waitFor, elapsedMs)
+  }
+
   /** Entries of one backend, the one touched longest ago first. O(all entries). */
   entries(backend: string): LedgerEntry[] {
     return [...this.#entries.values()].filter((entry) => entry.backend === backend)
@@ -161,6 +177,11 @@ export class KvLedger {
   /** One run's context at one backend and model. O(1). */
   entry(runId: string, backend: string, model: string): LedgerEntry | undefined {
     return this.#entries.get(keyOf({ runId, backend, model }))
+  }
+
+  /** Tokens of a run's last prompt at a backend that it had there before. O(1). */
+  expectedTokens(runId: string, backend: string, model: string): number {
+    return this.#entries.get(keyOf({ runId, backend, model }))?.expectedTokens ?? 0
   }
 
   /** Entries of one run, over all backends. */
@@ -184,12 +205,17 @@ export class KvLedger {
         entry.awayMs = entry.computedAtMs === undefined ? undefined : nowMs - entry.computedAtMs
         entry.residency = 'running'
         entry.grantedAtMs = nowMs
-        entry.firstTokenMs = undefined
+        entry.prefillMs = undefined
         return
       }
       case 'stage.firstToken': {
         const entry = this.#entries.get(keyOf(transition))
-        if (entry !== undefined) entry.firstTokenMs = nowMs - entry.grantedAtMs
+        if (entry === undefined) return
+        // Engines compute prompts one after the other: what came before the last first token was others' time.
+        const book = this.#book(entry.backend)
+        entry.prefillMs = nowMs - Math.max(entry.grantedAtMs, book.firstTokenAtMs)
+        entry.firstTokenMs = nowMs - entry.grantedAtMs
+        book.firstTokenAtMs = nowMs
         return
       }
       case 'stage.rejected':
@@ -269,8 +295,9 @@ export class KvLedger {
     book.recentPrompt += (promptTokens - book.recentPrompt) * hitWeight
     book.recentCached += (cachedTokens - book.recentCached) * hitWeight
     if (entry.awayMs !== undefined) book.horizon.observe(entry.awayMs, entry.expectedTokens, cachedTokens)
-    if (entry.firstTokenMs !== undefined)
-      book.reload.observe(promptTokens - cachedTokens, cachedTokens, entry.firstTokenMs)
+    if (entry.prefillMs === undefined) return
+    book.reload.observe(promptTokens - cachedTokens, cachedTokens, entry.prefillMs)
+    book.response.observe(promptTokens - cachedTokens, cachedTokens, entry.firstTokenMs)
   }
 
   #book(backend: string): BackendBook {
@@ -348,7 +375,8 @@ function newEntry(runId: string, backend: string, model: string): Entry {
     prefix: [],
     expectedTokens: 0,
     grantedAtMs: 0,
-    firstTokenMs: undefined,
+    prefillMs: undefined,
+    firstTokenMs: 0,
     computedAtMs: undefined,
     awayMs: undefined,
   }

@@ -3,8 +3,8 @@
 // Owns: a fit of first-token times for one backend: a part for each computed token, and one for each pair of a computed
 // token with one that it attends to. The second makes long contexts dearer than their length: at 100,000 tokens it is
 // most of the cost.
-// Does not own: queueing (times count from the grant, but an engine that is busy makes them longer: the fit is of what
-// a reload costs under the load there is).
+// Does not own: queueing. Callers pass the engine's time for a prompt, not the time that its sender waited: under load
+// the second is twenty times the first, and whoever takes it for a cost keeps what is not worth its room.
 
 /** Before anything was seen: an 8B model on a large GPU computes some 20,000 tokens of short prompts a second. */
 const priorMsPerToken = 0.05
@@ -33,18 +33,18 @@ export class ReloadCost {
    *
    * @param computedTokens - prompt tokens that were not cached
    * @param cachedTokens - those that were, which the others attend to
-   * @param firstTokenMs - from grant to first token
+   * @param prefillMs - from the grant, or from the first token that the engine gave before if that is later, to this one
    */
-  observe(computedTokens: number, cachedTokens: number, firstTokenMs: number): void {
-    if (!(firstTokenMs >= 0) || !(computedTokens >= tokensMin)) return
+  observe(computedTokens: number, cachedTokens: number, prefillMs: number): void {
+    if (!(prefillMs >= 0) || !(computedTokens >= tokensMin)) return
     const pairs = computedTokens * (cachedTokens + computedTokens / 2)
     // Relative errors count, or the longest prompts would be all that is fitted.
     const weight = (typicalTokens / computedTokens) ** 2
     this.#tt = decay * this.#tt + weight * computedTokens ** 2
     this.#tp = decay * this.#tp + weight * computedTokens * pairs
     this.#pp = decay * this.#pp + weight * pairs ** 2
-    this.#ty = decay * this.#ty + weight * computedTokens * firstTokenMs
-    this.#py = decay * this.#py + weight * pairs * firstTokenMs
+    this.#ty = decay * this.#ty + weight * computedTokens * prefillMs
+    this.#py = decay * this.#py + weight * pairs * prefillMs
   }
 
   /** Ms to compute `tokens` again, from nothing. */

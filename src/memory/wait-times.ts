@@ -20,6 +20,8 @@ const samplesMin = 8
 const priorMs = 2_000
 /** Observations count half after this many more, so that a changed tool is believed. */
 const halfLife = 500
+/** A wait that outlasts all that was seen counts as so many, so that a single return does not make a rate. */
+const unseen = 1
 
 function bucketOf(ms: number): number {
   if (!(ms > firstMs)) return 0
@@ -65,6 +67,26 @@ class Histogram {
     if (weight <= 0) return { remainingMs: Math.max(elapsedMs, firstMs), endsWithin: withinMs >= elapsedMs ? 0.5 : 0 }
     return { remainingMs: sum / weight, endsWithin: within / weight }
   }
+
+  /** The most returns that a ms of keeping brings, after `elapsedMs`: over stopping times, P(ends by then) / E[kept]. */
+  returnRate(elapsedMs: number): number {
+    const from = bucketOf(elapsedMs)
+    let rest = unseen
+    for (let i = from; i < bucketCount; i++) rest += this.#weights[i]!
+    const all = rest
+    let kept = 0
+    let best = 0
+    for (let i = from; i < bucketCount; i++) {
+      const weight = this.#weights[i]!
+      if (weight <= 0) continue
+      const lowerMs = Math.max(i === 0 ? 0 : upperMs(i - 1), elapsedMs)
+      const middle = (Math.max(lowerMs, upperMs(i)) + lowerMs) / 2 - elapsedMs
+      kept += weight * middle
+      rest -= weight
+      best = Math.max(best, (all - rest) / Math.max(1, kept + rest * middle))
+    }
+    return best > 0 ? best : 1 / Math.max(elapsedMs, firstMs)
+  }
 }
 
 /** What is expected of a wait under way. */
@@ -105,5 +127,17 @@ export class WaitTimes {
     if (history.total > 0) return history.after(elapsedMs, withinMs)
     const remainingMs = Math.max(priorMs, elapsedMs)
     return { remainingMs, endsWithin: 1 - Math.exp(-withinMs / remainingMs) }
+  }
+
+  /**
+   * Returns that keeping a context brings, at most, for each ms that it is kept, after a wait of `elapsedMs`: the
+   * greatest, over times to give up, of P(wait ends by then) / E[time kept] (the Gittins index of the wait; Gittins,
+   * "Bandit processes and dynamic allocation indices", 1979). Unlike the mean rest, it is not ruled by waits so long
+   * that nobody would keep the context through them. O(buckets).
+   */
+  returnRate(waitFor: string, elapsedMs: number): number {
+    const own = this.#tools.get(waitFor)
+    const history = own !== undefined && own.total >= samplesMin ? own : this.#all
+    return history.total > 0 ? history.returnRate(elapsedMs) : 1 / Math.max(priorMs, elapsedMs)
   }
 }

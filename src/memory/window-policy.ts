@@ -17,6 +17,8 @@ export interface WindowRun {
   readonly waitFor: string | undefined
   /** Since when it is as it is (active, waiting, idle, held), ms on the runtime's clock. */
   readonly sinceMs: number
+  /** True from when a request of it passed until its first token: the engine computes its prompt. */
+  readonly prefilling: boolean
   /** When it was first seen at the backend, ms on the runtime's clock. */
   readonly firstSeenMs: number
   /** When it got the place that it has or had last, ms on the runtime's clock. */
@@ -38,6 +40,8 @@ export interface WindowView {
   readonly capacityTokens: number
   /** Tokens of the contexts with a place, shared beginnings counted once. */
   readonly usedTokens: number
+  /** Tokens so far of contexts that had a place and that the engine had evicted nevertheless, by its own reports. */
+  readonly lostTokens: number
   /** Runs with a place. */
   readonly placed: ReadonlyMap<string, WindowRun>
   /** Runs that wait for a place with a request in hand, the longest wait first. */
@@ -50,8 +54,17 @@ export interface WindowView {
   readonly holdMsMax: number
   /** What to expect of the wait that a run is in. */
   forecast(run: WindowRun, withinMs: number): WaitForecast
+  /** Returns that keeping a run's context brings, at most, for each ms that it is kept. */
+  returnRate(run: WindowRun): number
   /** Ms of the engine to compute so many tokens again. */
   reloadMs(tokens: number): number
+  /** Ms that a request with so many tokens to compute waits for its first token, under the load there is. */
+  responseMs(tokens: number): number
+  /**
+   * Tokens that the engine has used since it last worked on a run's context, and that context: more than the capacity,
+   * and LRU has evicted it. Infinite for a run that was never there. The first call of a review is O(contexts).
+   */
+  lruDepthTokens(run: WindowRun): number
   /** Chance that a prefix untouched for so long is still in the engine's cache, 0..1. */
   survival(awayMs: number): number
 }

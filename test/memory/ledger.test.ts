@@ -199,3 +199,23 @@ describe('the KV ledger', () => {
     expect(ledger.totals('b0')).toMatchObject({ runs: 0, residentTokens: 0 })
   })
 })
+
+test('what a prompt costs the engine does not count the time in which the engine computed others', () => {
+  const ledger = new KvLedger()
+  const tell = (run: number, type: string, nowMs: number, more: object = {}): void =>
+    ledger.apply({ runId: `run-${run}`, backend: 'b', model: 'm', type, ...more } as unknown as Transition, nowMs)
+  // All are granted at once; the engine takes a second for each.
+  const count = 200
+  for (let run = 0; run < count; run++) {
+    tell(run, 'stage.queued', 0, { promptTokens: 10_000, addedTokens: 10_000, contextHash: `h${run}` })
+    tell(run, 'stage.granted', 0)
+  }
+  for (let run = 0; run < count; run++) {
+    const nowMs = (run + 1) * 1_000
+    tell(run, 'stage.firstToken', nowMs)
+    tell(run, 'stage.released', nowMs, { usage: { promptTokens: 10_000, cachedTokens: 0, completionTokens: 1 } })
+  }
+  expect(ledger.reloadMs('b', 10_000)).toBeGreaterThan(800)
+  expect(ledger.reloadMs('b', 10_000)).toBeLessThan(1_100)
+  expect(ledger.responseMs('b', 10_000)).toBeGreaterThan(50_000)
+})

@@ -20,7 +20,9 @@ function windowOf(name: MemoryPolicyName, capacityTokens: number): KvWindow {
     knowledge: {
       hitRatio: undefined,
       forecast: (waitFor, elapsedMs, withinMs) => waits.forecast(waitFor ?? '', elapsedMs, withinMs),
+      returnRate: (waitFor, elapsedMs) => waits.returnRate(waitFor ?? '', elapsedMs),
       reloadMs: (tokens) => reload.reloadMs(tokens),
+      responseMs: (tokens) => reload.reloadMs(tokens),
       survival: () => 1,
     },
   })
@@ -155,6 +157,18 @@ describe('what is learned of a backend', () => {
     expect(waits.forecast('quick', 500, 0).remainingMs).toBe(500)
     for (let i = 0; i < 3_000; i++) waits.observe(`made up ${i}`, 100)
     expect(waits.forecast('never seen', 0, 200).endsWithin).toBeGreaterThan(0.9)
+  })
+
+  test('how often keeping a context pays, which is not ruled by the longest waits', () => {
+    const waits = new WaitTimes()
+    expect(waits.returnRate('x', 0)).toBe(1 / 2_000)
+    for (let i = 0; i < 90; i++) waits.observe('people', 5_000)
+    for (let i = 0; i < 10; i++) waits.observe('people', 1_000_000)
+    // The mean rest is 100 s, but nine of ten are back in five.
+    expect(waits.forecast('people', 0, 0).remainingMs).toBeGreaterThan(80_000)
+    expect(1 / waits.returnRate('people', 0)).toBeLessThan(8_000)
+    expect(1 / waits.returnRate('people', 30_000)).toBeGreaterThan(500_000)
+    expect(1 / waits.returnRate('people', 1e8)).toBeGreaterThan(1e7)
   })
 
   test('how long an untouched prefix survives', () => {

@@ -2,9 +2,10 @@
 //
 // On a tool call with n tokens of context, tau of {0} and the observed durations maximises
 //   P(D <= tau) * (T + R(n)) - tau
-// with T the mean delay of those that wait and R(n) the reload. Programs are served first come, first served, those with
-// a pin first; under pressure the newest program's pin goes first. Above an engine a pin is a place in the window, and
-// the context of one whose pin ran out is left to the engine's own eviction.
+// with T the mean delay of those that wait and R(n) the reload, taken as long as it lasts under the load there is: the
+// bare prefill of the publication gives a tenth less output on `claude-code` at twice the pool. Programs are served first
+// come, first served, those with a pin first; under pressure the newest program's pin goes first. Above an engine a pin is
+// a place in the window, and the context of one whose pin ran out is left to the engine's own eviction.
 
 import { fits, type WindowChoice, type WindowPolicy, type WindowRun, type WindowView } from '../window-policy.ts'
 import { admitAlone, admitInOrder } from './admit.ts'
@@ -24,11 +25,12 @@ export function continuum(): WindowPolicy {
   const ttlOf = (run: WindowRun, view: WindowView): number => {
     const known = pins.get(run.runId)
     if (known?.sinceMs === run.sinceMs) return known.ttlMs
+    const reloadMs = view.responseMs(run.tokens)
     let best = 0
     let bestGain = 0
     for (const ttlMs of candidates) {
       const elapsedMs = view.nowMs - run.sinceMs
-      const gain = view.forecast(run, ttlMs - elapsedMs).endsWithin * (delayMs + view.reloadMs(run.tokens)) - ttlMs
+      const gain = view.forecast(run, ttlMs - elapsedMs).endsWithin * (delayMs + reloadMs) - ttlMs
       if (gain > bestGain) {
         best = ttlMs
         bestGain = gain

@@ -1,147 +1,168 @@
 // Our own policy: one price for KV, paid in time of the engine
 //
-// A context that waits is worth what it would cost to compute it again: R(tokens) ms of the engine. Its room is worth
-// what another run would do with it meanwhile. So, with somebody held, a place is given up
-//   at no price      while the engine is nearly idle: to compute again costs time that nobody uses. The longest
-//                    expected wait goes first, so that the room is useful for longest;
-//   at R             when the expected rest of a wait exceeds `waitPerReload` times R: the room is worth more then;
-//   on credit        for a run that was held for `patienceMs`: the engine's time for such exchanges is a fixed share
-//                    of all time. Without that limit, exchanges that make others wait longer make more exchanges due, and
-//                    what was saved by not computing twice is spent on computing twice (measured on `claude-code` at
-//                    twice the pool: output falls to between a third and a half).
-// R grows with the square of long contexts, so what is large is kept and what is small moves. Held runs enter the
-// smallest need first once nobody is due: that serves most with the room there is. New places leave a margin, in which
-// the contexts that are there grow; where it is used up, the smallest contexts in a wait go first.
+// A context that waits is worth what it saves: the rate at which it is wanted again (the Gittins index of its wait) times
+// R(tokens), the ms of the engine that a reload takes, over its tokens. Room is worth what another run would do with it:
+// while the engine is busy, a pool of C tokens yields one ms of the engine a ms, so a token of it is worth 1/C. With
+// somebody held
+//   room is found    among contexts in a wait that are worth less than `placePrice` / C a token, the cheapest first: long
+//                    waits of small contexts go, large contexts and short waits stay;
+//   at no price      while the engine is nearly idle: to compute again costs time that nobody uses;
+//   on credit        for a run held for `patienceMs`: any place may go, but the engine's time for such exchanges is a
+//                    fixed share of all time. Without that limit, exchanges that make others wait longer make more
+//                    exchanges due, and what was saved by not computing twice is spent on computing twice.
+// Who is held enters by response ratio, wait over service: (wait + floor) / (floor + R). What is still in the engine's
+// cache costs nothing and goes first. Reloads enter a few at a time: an engine computes prompts one after the other, so
+// more of them would only make those wait who need no reload.
+// Contexts grow, and an engine that is over-full by a little loses everything (LRU under cyclic use). So new places leave
+// a reserve, and it is learned: tokens of contexts that lost their place to growth, or that the engine had evicted though
+// they had one, are added to it, and it halves every `reserveHalfMs`.
 // Every hold ends with the backend's bound, whatever is decided here.
 
 import type { WindowChoice, WindowPolicy, WindowRun, WindowView } from '../window-policy.ts'
 import { admitAlone } from './admit.ts'
 
 const tickMs = 1_000
+/** Price of a token of room, in shares of what the pool yields for it. Swept from 0.1 to 8 on `claude-code`. */
+const placePrice = 3
+/** Reserve that is always left: a context of the mean size, and at most this share of the window. */
+const reserveShareMin = 0.05
+/** Reserve that is left at most, share of the window. */
+const reserveShareMax = 0.5
+const reserveHalfMs = 200_000
+/** Reloads that the engine computes at once at most; shorter ones do not count, ms. */
+const reloadsMax = 2
+const reloadMsMin = 1_500
+/** Added to wait and service in the response ratio, ms: short waits of small contexts are all alike. */
+const ratioFloorMs = 1_000
+/** Held for longer than this, a run may be let in on credit, ms. */
+const patienceMs = 120_000
+/** Credit that can be saved up, ms: some exchanges of the largest contexts. */
+const creditMsMax = 60_000
+/** A place in use is kept at least so long before it is exchanged, ms. */
+const tenureMsMin = 90_000
 /**
- * Margin for growth that new places leave: so many contexts of the mean size, and at most this share of the window. The
- * share was swept from 0.03 to 0.25 on `claude-code`; small contexts in a large window need less of it.
- */
-const marginContexts = 3
-const marginShareMax = 0.12
-/** Waits whose rest is longer than so many reloads give their room. Swept from 0.5 to 4. */
-const waitPerReload = 4
-/**
- * Below so many requests at the engine, its time costs nothing. Swept from 2 to 8. A window of few contexts cannot have
- * more than that at work, so there it is one for each eight of them.
+ * Below so many requests at the engine, its time costs nothing. A window of few contexts cannot have more than that at
+ * work, so there it is one for each eight of them.
  */
 const idleRequests = 4
 const placesPerIdleRequest = 8
-/** Waits that end sooner are not worth an exchange even then, ms. */
+/** Waits expected to end sooner are not worth an exchange even then, ms. */
 const exchangeMsMin = 2_000
-/** Held for longer than this, a run may be let in on credit, ms. */
-const patienceMs = 100_000
-/** Share of time that the engine may spend on exchanges on credit. Swept from 0.1 to 0.5. */
-const exchangeShare = 0.1
-/** Credit that can be saved up, ms: one exchange of the largest contexts. */
-const creditMsMax = 60_000
-/** A place is kept at least so long before it is exchanged, ms. */
-const tenureMsMin = 30_000
 
-/** Makes the policy of one backend. */
-export function price(): WindowPolicy {
-  let creditMs = creditMsMax / 2
-  let lastMs = 0
+/** What the policy remembers between reviews. */
+interface Purse {
+  creditMs: number
+  reserveTokens: number
+  lostTokens: number
+  lastMs: number
+}
+
+/**
+ * Makes the policy of one backend.
+ *
+ * @param options.exchangeShare - share of its time that the engine may spend on exchanges on credit, 0..1; more of it
+ * shortens the longest holds and costs output. Default 0.1
+ */
+export function price(options: { exchangeShare?: number } = {}): WindowPolicy {
+  const { exchangeShare = 0.1 } = options
+  const purse: Purse = { creditMs: creditMsMax / 2, reserveTokens: 0, lostTokens: 0, lastMs: 0 }
   return {
     name: 'price',
     tickMs,
     enter(run, view) {
-      const room = roomFor(view, view.usedTokens)
+      const room = roomFor(view, purse, view.usedTokens, view.placed.size)
       if (view.placed.size > 0 && (view.held.size > 0 || run.needTokens > room)) return undefined
       return `fits: ${run.needTokens} tokens beside ${view.usedTokens} of ${view.capacityTokens}`
     },
     review(view) {
-      creditMs = Math.min(creditMsMax, creditMs + exchangeShare * (view.nowMs - lastMs))
-      lastMs = view.nowMs
-      const market = new Market(view)
-      if (view.held.size > 0) market.endLongWaits()
+      const { nowMs, lostTokens, capacityTokens } = view
+      const elapsedMs = nowMs - purse.lastMs
+      purse.lastMs = nowMs
+      purse.creditMs = Math.min(creditMsMax, purse.creditMs + exchangeShare * elapsedMs)
+      purse.reserveTokens *= 2 ** (-elapsedMs / reserveHalfMs)
+      purse.reserveTokens += lostTokens - purse.lostTokens
+      purse.lostTokens = lostTokens
+      const market = new Market(view, purse)
       market.shed()
-      creditMs -= market.admit(creditMs)
+      market.admit()
+      purse.reserveTokens = Math.min(purse.reserveTokens, reserveShareMax * capacityTokens)
       return market.review()
     },
   }
 }
 
 /** Tokens that new places may take, beside those in use. */
-function roomFor({ capacityTokens, placed }: WindowView, usedTokens: number): number {
-  const meanTokens = usedTokens / Math.max(1, placed.size)
-  return capacityTokens - Math.min(marginContexts * meanTokens, marginShareMax * capacityTokens) - usedTokens
+function roomFor({ capacityTokens }: WindowView, purse: Purse, usedTokens: number, places: number): number {
+  const least = Math.min(usedTokens / Math.max(1, places), reserveShareMin * capacityTokens)
+  return capacityTokens - Math.max(purse.reserveTokens, least) - usedTokens
 }
 
 /** One review: what is given up and who enters. */
 class Market {
   readonly #view: WindowView
+  readonly #purse: Purse
   readonly #release: WindowChoice[] = []
   readonly #admit: WindowChoice[] = []
   readonly #gone = new Set<string>()
-  /** Runs in a wait, the longest expected rest first. */
-  readonly #away: { run: WindowRun; remainingMs: number }[] = []
+  /** Runs in a wait with what keeping them saves, ms of the engine for each token and ms; the least first. */
+  readonly #away: { run: WindowRun; worth: number }[] = []
+  readonly #price: number
+  /** Reloads that the engine is at. */
+  #reloads = 0
   #used: number
 
-  constructor(view: WindowView) {
+  constructor(view: WindowView, purse: Purse) {
     this.#view = view
+    this.#purse = purse
     this.#used = view.usedTokens
+    this.#price = placePrice / view.capacityTokens
     for (const run of view.placed.values()) {
-      if (run.active === 0) this.#away.push({ run, remainingMs: view.forecast(run, 0).remainingMs })
+      const { ownTokens, active, prefilling, placedAtMs, lastTouchMs } = run
+      if (active === 0) {
+        const worth = (view.returnRate(run) * view.reloadMs(ownTokens)) / Math.max(1, ownTokens)
+        this.#away.push({ run, worth })
+      } else if (prefilling && (lastTouchMs === undefined || placedAtMs > lastTouchMs)) this.#reloads++
     }
-    this.#away.sort((a, b) => b.remainingMs - a.remainingMs)
-  }
-
-  /** Ends places whose wait is not worth their room. */
-  endLongWaits(): void {
-    for (const { run, remainingMs } of this.#away) {
-      const reloadMs = this.#view.reloadMs(run.ownTokens)
-      if (remainingMs <= waitPerReload * reloadMs) continue
-      const reason = `expected back in ${Math.round(remainingMs)} ms, more than ${waitPerReload} times the ${Math.round(reloadMs)} ms that ${run.ownTokens} tokens cost to compute again`
-      this.#drop(run, reason)
-    }
+    this.#away.sort((a, b) => a.worth - b.worth)
   }
 
   /** Takes places away until the rest fits: contexts have grown. */
   shed(): void {
     const { capacityTokens, placed } = this.#view
     if (this.#used <= capacityTokens) return
-    for (const run of this.#bySize()) {
+    for (const { run, worth } of this.#away) {
+      if (this.#used <= capacityTokens) return
+      if (worth >= this.#price) this.#purse.reserveTokens += run.ownTokens
+      this.#drop(run, `${this.#used} of ${capacityTokens} tokens in use: of those in a wait it is worth least`)
+    }
+    for (const run of this.#atWork(0)) {
       if (this.#used <= capacityTokens || placed.size - this.#gone.size <= 1) return
-      const how = run.active > 0 ? 'smallest at work, from its next boundary' : 'smallest in a wait'
-      this.#drop(run, `${this.#used} of ${capacityTokens} tokens in use: ${how}`)
+      this.#purse.reserveTokens += run.ownTokens
+      this.#drop(run, `${this.#used} of ${capacityTokens} tokens in use: smallest at work, from its next boundary`)
     }
   }
 
-  /** Lets held runs in. Returns the credit that exchanges took, ms. */
-  admit(creditMs: number): number {
-    const { held, placed, nowMs, activeRequests } = this.#view
-    const isDue = (run: WindowRun): boolean => nowMs - run.sinceMs >= patienceMs
-    const due = [...held.values()].filter(isDue).toSorted((a, b) => a.sinceMs - b.sinceMs)
-    const others = [...held.values()].filter((run) => !isDue(run)).toSorted((a, b) => a.needTokens - b.needTokens)
-    let idle = activeRequests < Math.min(idleRequests, Math.ceil(placed.size / placesPerIdleRequest))
-    let spentMs = 0
-    for (const run of [...due, ...others]) {
-      const room = (): number => roomFor(this.#view, this.#used)
+  /** Lets held runs in. */
+  admit(): void {
+    const { nowMs } = this.#view
+    let idle = this.#isIdle()
+    for (const { run, reloadMs } of this.#inOrder()) {
+      const isReload = reloadMs >= reloadMsMin
+      if (isReload && this.#reloads >= reloadsMax) continue
+      const missing = run.needTokens - this.#room()
       let reason = `${run.needTokens} tokens fit now`
-      if (run.needTokens > room()) {
-        const onCredit = !idle && isDue(run) && creditMs > spentMs
-        if (!idle && !onCredit) continue
-        const victims = this.#victims(run.needTokens - room(), onCredit)
-        if (victims === undefined) continue
-        reason = onCredit ? `held for ${Math.round(nowMs - run.sinceMs)} ms, on credit` : 'the engine is nearly idle'
-        for (const victim of victims) this.#drop(victim, `its room goes to ${run.runId}: ${reason}`)
-        if (onCredit) {
-          for (const { ownTokens } of [...victims, { ownTokens: run.needTokens }]) {
-            spentMs += this.#view.reloadMs(ownTokens)
-          }
-        }
+      if (missing > 0) {
+        const found = this.#victims(missing, idle, nowMs - run.sinceMs >= patienceMs)
+        if (found === undefined) continue
+        reason = found.reason
+        this.#purse.creditMs -= found.creditMs
+        for (const victim of found.victims) this.#drop(victim, `its room goes to ${run.runId}: ${reason}`)
         idle = false
       }
+      if (isReload) this.#reloads++
       this.#used += run.needTokens
       this.#admit.push({ runId: run.runId, reason: `${reason}; it was held for ${Math.round(nowMs - run.sinceMs)} ms` })
     }
-    return spentMs
   }
 
   review(): { release: WindowChoice[]; admit: WindowChoice[] } {
@@ -149,29 +170,68 @@ class Market {
     return { release: this.#release, admit: [...this.#admit, ...alone] }
   }
 
-  /** Places that make `tokens` of room, or undefined if there are not enough. */
-  #victims(tokens: number, activeToo: boolean): WindowRun[] | undefined {
+  #isIdle(): boolean {
+    const { activeRequests, placed } = this.#view
+    return activeRequests < Math.min(idleRequests, Math.ceil(placed.size / placesPerIdleRequest))
+  }
+
+  #room(): number {
+    return roomFor(this.#view, this.#purse, this.#used, this.#view.placed.size - this.#gone.size)
+  }
+
+  /** Held runs, those that the engine still has first, then by response ratio. */
+  #inOrder(): { run: WindowRun; reloadMs: number; ratio: number }[] {
+    const { held, nowMs, capacityTokens } = this.#view
+    const runs = Array.from(held.values(), (run) => {
+      const isThere = run.turns > 0 && this.#view.lruDepthTokens(run) < capacityTokens
+      const reloadMs = isThere ? 0 : this.#view.reloadMs(run.needTokens)
+      const ratio = isThere ? Infinity : (nowMs - run.sinceMs + ratioFloorMs) / (ratioFloorMs + reloadMs)
+      return { run, reloadMs, ratio }
+    })
+    return runs.toSorted((a, b) => (a.ratio === b.ratio ? a.run.sinceMs - b.run.sinceMs : b.ratio - a.ratio))
+  }
+
+  /** Places that make `tokens` of room, what they cost of the credit, and why; undefined if there are not enough. */
+  #victims(
+    tokens: number,
+    idle: boolean,
+    isDue: boolean,
+  ): { victims: WindowRun[]; creditMs: number; reason: string } | undefined {
+    const onCredit = isDue && this.#purse.creditMs > 0
     const victims: WindowRun[] = []
     let missing = tokens
-    const take = (run: WindowRun): void => {
-      if (missing <= 0 || this.#gone.has(run.runId)) return
+    let creditMs = 0
+    let reason = 'those in a wait are worth less than their room'
+    for (const { run, worth } of this.#away) {
+      if (missing <= 0) break
+      if (this.#gone.has(run.runId)) continue
+      if (worth >= this.#price) {
+        const isFree = idle && this.#view.forecast(run, 0).remainingMs >= exchangeMsMin
+        if (isFree) reason = 'the engine is nearly idle'
+        else if (!onCredit) break
+        else creditMs += this.#view.reloadMs(run.ownTokens)
+      }
       victims.push(run)
       missing -= run.ownTokens
     }
-    for (const { run, remainingMs } of this.#away) if (activeToo || remainingMs >= exchangeMsMin) take(run)
-    if (activeToo) {
-      for (const run of this.#bySize()) {
-        if (run.active > 0 && this.#view.nowMs - run.placedAtMs >= tenureMsMin) take(run)
+    if (onCredit) {
+      for (const run of this.#atWork(tenureMsMin)) {
+        if (missing <= 0) break
+        victims.push(run)
+        missing -= run.ownTokens
+        creditMs += this.#view.reloadMs(run.ownTokens)
       }
     }
-    return missing > 0 ? undefined : victims
+    if (missing > 0) return undefined
+    return { victims, creditMs, reason: creditMs > 0 ? 'held for long, on credit' : reason }
   }
 
-  /** Places that are left, those in a wait first, the smallest first. */
-  #bySize(): WindowRun[] {
-    return [...this.#view.placed.values()]
-      .filter((run) => !this.#gone.has(run.runId))
-      .toSorted((a, b) => Number(a.active > 0) - Number(b.active > 0) || a.ownTokens - b.ownTokens)
+  /** Places in use for at least `tenureMs`, the smallest first. */
+  #atWork(tenureMs: number): WindowRun[] {
+    const { placed, nowMs } = this.#view
+    return [...placed.values()]
+      .filter((run) => run.active > 0 && !this.#gone.has(run.runId) && nowMs - run.placedAtMs >= tenureMs)
+      .toSorted((a, b) => a.ownTokens - b.ownTokens)
   }
 
   #drop(run: WindowRun, reason: string): void {
