@@ -3,7 +3,7 @@
 // Results go to stdout; with --json as one line of JSON. Exit codes: 0 measured, 1 the bench failed, 2 wrong usage.
 
 import { parseArgs } from 'node:util'
-import type { Bench } from './lib/bench.ts'
+import type { Bench, BenchOptions } from './lib/bench.ts'
 import { describeEnv } from './lib/env.ts'
 import { formatTable } from './lib/table.ts'
 
@@ -19,7 +19,7 @@ const benches: Record<string, Entry> = {
     load: () => import('./scheduler.ts'),
   },
   memory: {
-    about: "memory policies against the engine's own LRU, in virtual time (ORLA_BENCH_HTML, ORLA_SESSIONS_FILE: paths)",
+    about: "memory policies against the engine's own LRU, in virtual time (takes --sessions and --html)",
     load: () => import('./memory.ts'),
   },
   sse: {
@@ -57,22 +57,30 @@ function usage(problem: string): string {
     '',
     '  --quick  fewer sizes and shorter runs: shows that the bench works, its figures are rough',
     '  --json   one line of JSON instead of a table: {"bench","env","rows","notes"}',
+    '  --sessions FILE  recorded sessions to play too',
+    '  --html FILE      a page with the figures',
   ].join('\n')
 }
 
 /** What the command line asks for, or why it cannot be done. */
-function parse(argv: string[]): { name: string; quick: boolean; json: boolean } | { problem: string } {
+function parse(argv: string[]): (BenchOptions & { name: string; json: boolean }) | { problem: string } {
   try {
     const { values, positionals } = parseArgs({
       args: argv,
       allowPositionals: true,
-      options: { quick: { type: 'boolean', default: false }, json: { type: 'boolean', default: false } },
+      options: {
+        quick: { type: 'boolean', default: false },
+        json: { type: 'boolean', default: false },
+        sessions: { type: 'string' },
+        html: { type: 'string' },
+      },
     })
     const [name, ...rest] = positionals
     if (name === undefined) return { problem: 'which bench?' }
     if (rest.length > 0) return { problem: `one bench at a time, got ${positionals.join(', ')}` }
     if (!Object.hasOwn(benches, name)) return { problem: `there is no bench "${name}"` }
-    return { name, ...values }
+    const { quick, json, sessions, html } = values
+    return { name, quick, json, ...(sessions !== undefined && { sessions }), ...(html !== undefined && { html }) }
   } catch (error) {
     return { problem: error instanceof Error ? error.message : String(error) }
   }
@@ -84,10 +92,11 @@ async function main(argv: string[]): Promise<number> {
     console.error(usage(request.problem))
     return 2
   }
-  const { name, quick, json } = request
+  const { name, json, ...options } = request
+  const { quick } = options
   const env = describeEnv()
   const { bench } = await benches[name]!.load()
-  const { rows, jsonRows, notes } = await bench.run({ quick })
+  const { rows, jsonRows, notes } = await bench.run(options)
   if (json) {
     console.log(JSON.stringify({ bench: name, env, rows: jsonRows ?? rows, notes }))
     return 0

@@ -16,6 +16,10 @@ export interface BenchReport {
 export interface BenchOptions {
   /** Fewer sizes and shorter runs: shows that the bench works, its figures are rough. */
   quick: boolean
+  /** Path of a file of recorded sessions, for benches that play one. */
+  sessions?: string
+  /** Path that a page with the figures is written to, by benches that make one. */
+  html?: string
 }
 
 /** One bench, exported as `bench` by `bench/<name>.ts` and listed in `bench/main.ts`. */

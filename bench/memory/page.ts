@@ -9,6 +9,12 @@ export interface Curve {
   /** Output tokens a second over seeds. */
   output: { mean: number; deviation: number }
   hitRatio: number
+  /** Mean over seeds of the 99th percentile, ms. */
+  p99Ms: number
+  /** Longest hold of all seeds, ms. */
+  maxHoldMs: number
+  /** Jain index, 0..1. */
+  fairness: number
   /** Distribution of the time to first token. */
   ttftsMs: { share: number; ms: number }[]
 }

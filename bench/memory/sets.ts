@@ -11,14 +11,13 @@ export interface WorkloadSet {
   name: string
   /** Judged on only: no constant of a policy was chosen by it. */
   judging: boolean
+  /** Whether bounds of the price policy are shown on it. */
+  bounds: boolean
   concurrency: number
   warmUpSeconds: number
   seconds: number
   make(seed: number): Workload
 }
-
-/** Files of real traces, given by the environment: `ORLA_SESSIONS_FILE`, a file of sessions. */
-const sessionsFile = process.env['ORLA_SESSIONS_FILE']
 
 /** Lengths of Azure's code trace of 2023, percentiles p5 to p99 (Azure/AzurePublicDataset, CC-BY). */
 const azureCode = {
@@ -54,6 +53,7 @@ async function fileSets(path: string): Promise<WorkloadSet[]> {
   const part = (name: string, runs: Workload['runs'], judging: boolean): WorkloadSet => ({
     name,
     judging,
+    bounds: false,
     ...people,
     make(seed) {
       const random = randomStream(seed, name)
@@ -74,8 +74,8 @@ async function fileSets(path: string): Promise<WorkloadSet[]> {
 const people = { concurrency: 64, warmUpSeconds: 600, seconds: 10_800 }
 const agents = { concurrency: 128, warmUpSeconds: 300, seconds: 1_200 }
 
-/** All sets; those of a file only where one is given. */
-export async function workloadSets(quick: boolean): Promise<WorkloadSet[]> {
+/** All sets; those of a file of sessions only where one is given. */
+export async function workloadSets(quick: boolean, sessionsFile?: string): Promise<WorkloadSet[]> {
   const preset = (
     name: 'claude-code' | 'swe-agent' | 'long-chat',
     how: typeof people,
@@ -83,6 +83,7 @@ export async function workloadSets(quick: boolean): Promise<WorkloadSet[]> {
   ): WorkloadSet => ({
     name,
     judging: false,
+    bounds: name === 'claude-code',
     ...how,
     make: (seed) => workloadPreset(name, { sessions, seed }),
   })
@@ -92,7 +93,7 @@ export async function workloadSets(quick: boolean): Promise<WorkloadSet[]> {
     claude,
     preset('swe-agent', agents, 3_000),
     preset('long-chat', agents, 20_000),
-    { name: 'azure-agent', judging: true, ...agents, make: azureAgent },
+    { name: 'azure-agent', judging: true, bounds: false, ...agents, make: azureAgent },
     ...(sessionsFile === undefined ? [] : await fileSets(sessionsFile)),
   ]
 }

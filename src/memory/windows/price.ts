@@ -4,7 +4,7 @@
 // R(tokens), the ms of the engine that a reload takes, over its tokens. Room is worth what another run would do with it:
 // while the engine is busy, a pool of C tokens yields one ms of the engine a ms, so a token of it is worth 1/C. With
 // somebody held
-//   room is found    among contexts in a wait that are worth less than `placePrice` / C a token, the cheapest first: long
+//   room is found    among contexts in a wait that are worth less than a token's price, a multiple of 1/C, the cheapest first: long
 //                    waits of small contexts go, large contexts and short waits stay;
 //   at no price      while the engine is nearly idle: to compute again costs time that nobody uses;
 //   on credit        for a run held for `patienceMs`: any place may go, but the engine's time for such exchanges is a
@@ -23,7 +23,7 @@ import { admitAlone } from './admit.ts'
 
 const tickMs = 1_000
 /** Price of a token of room, in shares of what the pool yields for it. Swept from 0.1 to 8 on `claude-code`. */
-const placePrice = 3
+const placePriceDefault = 3
 /** Reserve that is always left: a context of the mean size, and at most this share of the window. */
 const reserveShareMin = 0.05
 /** Reserve that is left at most, share of the window. */
@@ -61,10 +61,12 @@ interface Purse {
  * Makes the policy of one backend.
  *
  * @param options.exchangeShare - share of its time that the engine may spend on exchanges on credit, 0..1; more of it
- * shortens the longest holds and costs output. Default 0.1
+ * lets in sooner who was held for long, and costs output. Default 0.1
+ * @param options.placePrice - price of a token of room, in shares of what the pool yields for it, above 0; at a higher
+ * one more contexts give way. Default 3
  */
-export function price(options: { exchangeShare?: number } = {}): WindowPolicy {
-  const { exchangeShare = 0.1 } = options
+export function price(options: { exchangeShare?: number; placePrice?: number } = {}): WindowPolicy {
+  const { exchangeShare = 0.1, placePrice = placePriceDefault } = options
   const purse: Purse = { creditMs: creditMsMax / 2, reserveTokens: 0, lostTokens: 0, lastMs: 0 }
   return {
     name: 'price',
@@ -82,7 +84,7 @@ export function price(options: { exchangeShare?: number } = {}): WindowPolicy {
       purse.reserveTokens *= 2 ** (-elapsedMs / reserveHalfMs)
       purse.reserveTokens += lostTokens - purse.lostTokens
       purse.lostTokens = lostTokens
-      const market = new Market(view, purse)
+      const market = new Market(view, purse, placePrice / capacityTokens)
       market.shed()
       market.admit()
       purse.reserveTokens = Math.min(purse.reserveTokens, reserveShareMax * capacityTokens)
@@ -111,11 +113,11 @@ class Market {
   #reloads = 0
   #used: number
 
-  constructor(view: WindowView, purse: Purse) {
+  constructor(view: WindowView, purse: Purse, price: number) {
     this.#view = view
     this.#purse = purse
     this.#used = view.usedTokens
-    this.#price = placePrice / view.capacityTokens
+    this.#price = price
     for (const run of view.placed.values()) {
       const { ownTokens, active, prefilling, placedAtMs, lastTouchMs } = run
       if (active === 0) {

@@ -1,0 +1,139 @@
+// What the memory bench says of its outcomes: rows, curves and sentences.
+
+import type { Row } from '../lib/bench.ts'
+import { spread } from '../recipes/draw.ts'
+import type { Cell } from './cells.ts'
+import type { Curve } from './page.ts'
+import type { ArmOutcome } from './play-arm.ts'
+
+function quantile(sorted: readonly number[], p: number): number {
+  return sorted[Math.min(sorted.length - 1, Math.floor(p * sorted.length))] ?? 0
+}
+
+const figures = {
+  runsPerSecond: (o: ArmOutcome) => o.runsPerSecond,
+  outputTokensPerSecond: (o: ArmOutcome) => o.outputTokensPerSecond,
+  hitRatio: (o: ArmOutcome) => o.hitRatio,
+  rePrefilledTokens: (o: ArmOutcome) => o.rePrefilledTokens,
+  p50: (o: ArmOutcome) => quantile(o.ttftsMs, 0.5),
+  p90: (o: ArmOutcome) => quantile(o.ttftsMs, 0.9),
+  p99: (o: ArmOutcome) => quantile(o.ttftsMs, 0.99),
+  fairness: (o: ArmOutcome) => o.fairness,
+}
+
+function round(value: number): number {
+  return Number(value.toPrecision(5))
+}
+
+function meanOf(cell: Cell | undefined, name: keyof typeof figures): number {
+  return cell === undefined ? Number.NaN : spread(cell.outcomes.map(figures[name])).mean
+}
+
+/** One line of the JSON. `spread` is the standard deviation over seeds; `maxHoldMs` the longest of all seeds. */
+export function jsonRow(cell: Cell): object {
+  const { workload, ratio, arm, outcomes } = cell
+  const mean = (name: keyof typeof figures): number => round(meanOf(cell, name))
+  const spreadNames = ['runsPerSecond', 'outputTokensPerSecond', 'hitRatio', 'p50', 'p90', 'p99'] as const
+  return {
+    workload,
+    ratio,
+    arm,
+    runsPerSecond: mean('runsPerSecond'),
+    outputTokensPerSecond: mean('outputTokensPerSecond'),
+    hitRatio: mean('hitRatio'),
+    rePrefilledTokens: mean('rePrefilledTokens'),
+    ttftMs: { p50: mean('p50'), p90: mean('p90'), p99: mean('p99') },
+    maxHoldMs: round(Math.max(...outcomes.map((o) => o.maxHoldMs))),
+    seeds: outcomes.length,
+    spread: Object.fromEntries(
+      spreadNames.map((name) => [name, round(spread(outcomes.map(figures[name])).deviation)] as const),
+    ),
+  }
+}
+
+/** One line of the table. */
+export function tableRow(cell: Cell): Row {
+  const { workload, ratio, arm, outcomes } = cell
+  const { mean, deviation } = spread(outcomes.map(figures.outputTokensPerSecond))
+  return {
+    workload,
+    ratio,
+    arm,
+    runsPerHour: round(meanOf(cell, 'runsPerSecond') * 3_600),
+    outputTokensPerSecond: `${round(mean)} ± ${round(deviation)}`,
+    hitRatio: round(meanOf(cell, 'hitRatio')),
+    ttftMsP50: Math.round(meanOf(cell, 'p50')),
+    ttftMsP90: Math.round(meanOf(cell, 'p90')),
+    ttftMsP99: Math.round(meanOf(cell, 'p99')),
+    maxHoldSeconds: Math.round(Math.max(...outcomes.map((o) => o.maxHoldMs)) / 1_000),
+    fairness: round(meanOf(cell, 'fairness')),
+    failed: outcomes.reduce((sum, o) => sum + o.failed, 0),
+  }
+}
+
+/** What the page draws of a cell. */
+export function curveOf(cell: Cell): Curve {
+  const { workload, ratio, arm, outcomes } = cell
+  const all = outcomes.flatMap((outcome) => outcome.ttftsMs).toSorted((a, b) => a - b)
+  const shares = [0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99, 0.995, 1]
+  const { mean, deviation } = spread(outcomes.map(figures.outputTokensPerSecond))
+  return {
+    workload,
+    ratio,
+    arm,
+    output: { mean, deviation },
+    hitRatio: meanOf(cell, 'hitRatio'),
+    p99Ms: meanOf(cell, 'p99'),
+    maxHoldMs: Math.max(...outcomes.map((o) => o.maxHoldMs)),
+    fairness: meanOf(cell, 'fairness'),
+    ttftsMs: shares.map((share) => ({ share, ms: Math.round(quantile(all, share)) })),
+  }
+}
+
+/** Published gates: what a window holds runs back by. */
+const gates = ['thunderagent', 'thunderagent-origin', 'continuum', 'concur']
+
+/** What follows from the figures, workload by workload. */
+export function findings(cells: readonly Cell[]): string[] {
+  const found: string[] = []
+  for (const workload of new Set(cells.map((cell) => cell.workload))) {
+    const at = (ratio: number, arm: string): Cell | undefined =>
+      cells.find((cell) => cell.workload === workload && cell.ratio === ratio && cell.arm === arm)
+    if (workload.startsWith('dag-math')) {
+      const flushed = meanOf(at(0, 'flush-per-request'), 'p50')
+      const change = 100 * (1 - meanOf(at(0, 'flush-per-workflow'), 'p50') / flushed)
+      const engine = 100 * (1 - meanOf(at(0, 'lru'), 'p50') / flushed)
+      found.push(
+        `${workload}: TTFT p50 of flush per workflow is ${change.toFixed(0)} % below flush per request; that of the engine's default, which never flushes, ${engine.toFixed(0)} %.`,
+      )
+      continue
+    }
+    const price = at(2, 'price')
+    if (price === undefined) continue
+    const times = (cell: Cell | undefined, name: 'outputTokensPerSecond' | 'p99'): string =>
+      (meanOf(price, name) / meanOf(cell, name)).toFixed(2)
+    const best = gates
+      .flatMap((arm) => at(2, arm) ?? [])
+      .toSorted((a, b) => meanOf(b, 'outputTokensPerSecond') - meanOf(a, 'outputTokensPerSecond'))[0]
+    found.push(
+      `${workload} at ratio 2: price has ${times(at(2, 'lru'), 'outputTokensPerSecond')} times the output of lru, hit ratio ${meanOf(price, 'hitRatio').toFixed(2)}` +
+        (best === undefined
+          ? '.'
+          : `; against ${best.arm}, the published gate with most output, ${times(best, 'outputTokensPerSecond')} times its output and ${times(best, 'p99')} times its p99.`),
+    )
+    const below = [0.25, 0.5, 0.7].flatMap((ratio) => pairedChange(at(ratio, 'price'), at(ratio, 'lru')))
+    if (below.length > 0) {
+      found.push(
+        `${workload} up to ratio 0.7: output of price within ${(100 * Math.max(...below)).toFixed(1)} % of lru, mean of pairs over seeds.`,
+      )
+    }
+  }
+  return found
+}
+
+/** Mean over seeds of how far one arm's output is from the other's, as a share. */
+function pairedChange(a: Cell | undefined, b: Cell | undefined): number[] {
+  if (a === undefined || b === undefined) return []
+  const changes = a.outcomes.map((o, i) => o.outputTokensPerSecond / b.outcomes[i]!.outputTokensPerSecond - 1)
+  return [Math.abs(spread(changes).mean)]
+}
