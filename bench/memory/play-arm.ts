@@ -14,7 +14,6 @@ import { enginePreset, type EnginePresetOptions } from '../../src/simulator/pres
 import { createSimulated } from '../../src/simulator/simulated.ts'
 import { stepEngineModel, type StepEngineModel } from '../../src/simulator/step-model/gpu.ts'
 import type { Workload } from '../../src/simulator/workloads/workload.ts'
-import { withKvControl } from '../../src/testbed/kv-control.ts'
 import { playWorkload } from '../../src/testbed/play.ts'
 
 /** One arm at one setting. */
@@ -68,19 +67,23 @@ export async function playArm(options: ArmOptions): Promise<ArmOutcome> {
   let model: StepEngineModel | undefined
   let flushes = 0
   let refusedFlushes = 0
-  const simulated = createSimulated(openAi)({
+  const engine = createSimulated(openAi)({
     model: options.engine.model,
     contextLength: profile.contextTokens,
     transport: 'in-process',
-    engine: (engineClock) => (model = stepEngineModel({ clock: engineClock, profile })),
+    engine(engineClock) {
+      const { flush, ...rest } = (model = stepEngineModel({ clock: engineClock, profile }))
+      const counted = (): boolean => {
+        const done = flush()
+        if (done) flushes++
+        else refusedFlushes++
+        return done
+      }
+      return { ...rest, flush: counted }
+    },
     windowRequests: profile.sequencesMax,
     queueCapacity: 10_000_000,
   })
-  const engine = withKvControl(
-    simulated,
-    () => model,
-    (done) => void (done ? flushes++ : refusedFlushes++),
-  )
   const runtime = await createRuntime({
     backends: { engine },
     clock,

@@ -6,10 +6,12 @@
 
 import { BackendError, CancelledError, OrlaError } from '../errors.ts'
 import type { Capabilities } from '../schema/capabilities.ts'
-import type { ChatResult } from '../schema/chat.ts'
-import type { ChatCall, ChatSink, Driver } from '../engines/driver.ts'
+import type { ChatRequest, ChatResult } from '../schema/chat.ts'
+import type { ChatCall, ChatContext, ChatSink, Driver } from '../engines/driver.ts'
+import type { KvControl } from '../engines/kv-control.ts'
 import type { AnswerPart } from './answer.ts'
 import type { ChatEngine, ChatDemand, EngineFault } from './chat-engine.ts'
+import type { EngineModel } from './engine-model.ts'
 
 /** What an in-process driver is made of. */
 export interface InProcessOptions {
@@ -30,8 +32,9 @@ export function inProcessDriver(options: InProcessOptions): Driver {
   let calls = 0
   let closed = false
 
-  return {
+  const driver: Driver = {
     capabilities,
+    kv: kvControl(engine.engine, (request, context) => driver.chat(request, context, { delta() {} })),
     probe: () => Promise.resolve({ state: 'ready', capabilities }),
     chat(request, context, sink) {
       const { promise, resolve, reject } = Promise.withResolvers<ChatResult>()
@@ -78,6 +81,36 @@ export function inProcessDriver(options: InProcessOptions): Driver {
       return Promise.resolve()
     },
   }
+  return driver
+}
+
+/** What an engine of today can do with its cache: empty it while nothing runs, compute ahead, say how full it is. */
+function kvControl(engine: EngineModel, chat: (request: ChatRequest, context: ChatContext) => ChatCall): KvControl {
+  return {
+    flushAll: () =>
+      Promise.resolve(
+        engine.flush()
+          ? { outcome: 'flushed', scope: 'all' }
+          : { outcome: 'busy', reason: 'requests run or wait in the engine' },
+      ),
+    endSession: () => Promise.resolve({ outcome: 'unsupported', reason: 'the simulated engine has no sessions' }),
+    async prefill(request, context, options) {
+      const call = chat({ ...request, params: { ...request.params, maxTokens: 1 } }, context)
+      const onAbort = (): void => call.cancel(new CancelledError('caller', 'a prefill was cancelled'))
+      options?.signal?.addEventListener('abort', onAbort, { once: true })
+      if (options?.signal?.aborted === true) onAbort()
+      try {
+        return (await call.result).usage
+      } finally {
+        options?.signal?.removeEventListener('abort', onAbort)
+      }
+    },
+    usage() {
+      const { running, waiting, kvTokensLive, kvTokensTotal, kvTokensCached } = engine.stats()
+      const usedFraction = kvTokensLive / kvTokensTotal
+      return Promise.resolve({ running, waiting, usedFraction, evictableTokens: kvTokensCached })
+    },
+  }
 }
 
 /** What a simulated engine can do. */
@@ -94,7 +127,7 @@ export function simulatedCapabilities(
     jsonSchema: true,
     cachedTokens: 'always',
     sharedPrefix: true,
-    kv: { flushAll: 'none', releaseSession: 'none', isolate: 'exact', retain: 'none' },
+    kv: { flushAll: 'exact', releaseSession: 'none', isolate: 'exact', retain: 'none' },
   }
   if (concurrencyMax !== undefined) capabilities.concurrencyMax = concurrencyMax
   return capabilities

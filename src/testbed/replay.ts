@@ -16,7 +16,6 @@ import { stepEngineModel, type StepEngineModel } from '../simulator/step-model/g
 import type { Arrivals } from '../simulator/workloads/arrivals.ts'
 import type { Workload } from '../simulator/workloads/workload.ts'
 import { engineNames, gpuNames, modelNameOf, modelNames } from './engine-names.ts'
-import { withKvControl } from './kv-control.ts'
 import { playWorkload, type PlayOptions } from './play.ts'
 import { recordTo } from './record.ts'
 import { summarize, type ReplaySummary } from './summary.ts'
@@ -130,7 +129,7 @@ export async function replay(workload: Workload, options: ReplayOptions = {}): P
           settings: { ...(plain(settings) as Record<string, JsonValue>), workload: plain(workload.settings ?? {}) },
         })
   await using runtime = await createRuntime({
-    backends: { engine: withKvControl(backend, () => engineModel) },
+    backends: { engine: backend },
     memory: { policy: settings.memoryPolicy ?? 'lru', kvTokens: { engine: profile.kvTokens } },
     scheduling: {
       engine: {

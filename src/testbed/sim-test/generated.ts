@@ -8,12 +8,10 @@ import { utf8BytesEstimator } from '../../prompts/estimator.ts'
 import type { ChatRequest } from '../../schema/chat.ts'
 import { user } from '../../schema/message.ts'
 import type { Reply } from '../../simulator/responder.ts'
-import type { EngineModel } from '../../simulator/engine-model.ts'
-import { simpleEngineModel, simpleSpeeds } from '../../simulator/simple-model.ts'
+import { simpleSpeeds } from '../../simulator/simple-model.ts'
 import { createSimulated } from '../../simulator/simulated.ts'
 import { workflow, type Workflow } from '../../workflow/builder.ts'
 import { tool, type ToolDefinition } from '../../workflow/tool.ts'
-import { withKvControl } from '../kv-control.ts'
 import type { SimBackend, SimRun, SimStage } from './scenario.ts'
 import type { SimAnswer, SimKit, SimSetup, SimSubject } from './subject.ts'
 
@@ -65,16 +63,14 @@ export const generatedSubject: SimSubject = {
 function backendOf(backend: SimBackend): BackendDefinition {
   const { model, windowRequests, queueCapacity, prefillMsPerToken, decodeMsPerToken } = backend
   const speed = { ...simpleSpeeds.instant, prefillMsPerToken, decodeMsPerToken, overheadMs: 1 }
-  let engine: EngineModel | undefined
-  const definition = simulated({
+  return simulated({
     model,
     windowRequests,
     queueCapacity,
     timeouts,
-    engine: (clock) => (engine = simpleEngineModel({ clock, ...speed })),
+    engine: speed,
     responder: answerOf,
   })
-  return withKvControl(definition, () => engine)
 }
 
 /** Other backends of the same model. */
