@@ -18,11 +18,12 @@ import { roundMs, type Clock, type Timer } from '../src/clock.ts'
 import type { Logger } from '../src/log.ts'
 import { actionFor, type CacheAction, type CacheOutcome } from '../src/memory/actions.ts'
 import type { CachePolicy, CacheVerdict, Pressure } from '../src/memory/cache-policy.ts'
+import { FlushTrust } from '../src/memory/flush-trust.ts'
 import { KvWindow, type WindowDecision } from '../src/memory/kv-window.ts'
 import { KvLedger } from '../src/memory/ledger.ts'
 import type { WindowPolicy } from '../src/memory/window-policy.ts'
 import type { Capabilities } from '../src/schema/capabilities.ts'
-import type { CacheTransition, Transition } from '../src/schema/transition.ts'
+import type { CacheTransition, StageReleased, Transition } from '../src/schema/transition.ts'
 import { stateLogic, type ActorState } from './logic.ts'
 import type { CacheBody, MemoryAdmit, MemoryMessage, Post } from './messages.ts'
 
@@ -40,6 +41,8 @@ export interface MemoryManagerInput {
   post: Post
   /** Decides at boundaries and under pressure; undefined leaves all to the engines. */
   policy: CachePolicy | undefined
+  /** Tokens of the KV pool by backend, where they are known. */
+  capacities: ReadonlyMap<string, number>
   /** KV windows by backend. */
   windows: ReadonlyMap<string, WindowSettings>
   /** What a backend's engine can do with its cache. */
@@ -109,6 +112,7 @@ export class MemoryManagerState implements ActorState<MemoryMessage> {
   readonly #pending = new Map<number, Pending>()
   readonly #decisions: CacheDecision[] = []
   readonly #usage = new Map<string, { usedFraction: number; atMs: number }>()
+  readonly #trust = new FlushTrust()
   #actions = 0
   #pressureTimer: Timer | undefined
 
@@ -159,6 +163,7 @@ export class MemoryManagerState implements ActorState<MemoryMessage> {
       }
       case 'memory.emptied':
         this.#usage.delete(message.backend)
+        this.#trust.forget(message.backend)
         return this.ledger.emptied(message.backend)
       case 'memory.forget':
         return this.#forget(message.runId)
@@ -178,15 +183,15 @@ export class MemoryManagerState implements ActorState<MemoryMessage> {
     return { policy, capacityTokens, usedTokens, placed, held }
   }
 
-  /** How full a backend is, and who says so; undefined where neither engine nor window says how much it holds. */
+  /** How full a backend is, and who says so; undefined where neither engine nor options say how much it holds. */
   pressure(backend: string): Pick<Pressure, 'utilisation' | 'source'> | undefined {
     const said = this.#usage.get(backend)
-    const window = this.#windows.get(backend)?.window
+    const capacityTokens = this.#input.capacities.get(backend)
     const fresh = said !== undefined && this.#input.clock.nowMs() - said.atMs <= usageStaleMs
-    const ledger = window === undefined ? 0 : this.ledger.totals(backend).distinctTokens / window.capacityTokens
+    const ledger = capacityTokens === undefined ? 0 : this.ledger.totals(backend).distinctTokens / capacityTokens
     // Engines mostly count live requests only: the ledger may know of more.
     if (fresh && said.usedFraction >= ledger) return { utilisation: said.usedFraction, source: 'engine' }
-    return window === undefined ? undefined : { utilisation: ledger, source: 'ledger' }
+    return capacityTokens === undefined ? undefined : { utilisation: ledger, source: 'ledger' }
   }
 
   /** A message could not be taken in: a bug, said loudly; the ledger goes on. */
@@ -243,7 +248,11 @@ export class MemoryManagerState implements ActorState<MemoryMessage> {
         })
         break
       }
+      case 'stage.granted':
+        this.#trust.granted(transition.backend, transition.requestId)
+        break
       case 'stage.released': {
+        this.#checkFlush(transition)
         this.ledger.apply(transition, nowMs)
         const { runId, stage, backend, model, usage } = transition
         const keeper = this.#windows.get(backend)
@@ -288,6 +297,28 @@ export class MemoryManagerState implements ActorState<MemoryMessage> {
       default:
     }
     this.ledger.apply(transition, nowMs)
+  }
+
+  /** Cached tokens right after a flush: the engine said that it was done, and it was not. */
+  #checkFlush({ backend, requestId, runId, usage }: StageReleased): void {
+    const cachedTokens = this.#trust.answered(backend, requestId, usage.cachedTokens)
+    if (cachedTokens === undefined) return
+    const next = this.#trust.believes(backend) ? '' : '; it is not asked to flush any more'
+    const reason = `flushAll: the engine said that it was done, and the next prompt had ${cachedTokens} tokens cached${next}`
+    const policy = this.#input.policy?.name ?? 'engine'
+    this.#decide('cache.flushFailed', {
+      runId,
+      backend,
+      policy,
+      reason,
+      tokens: cachedTokens,
+      figures: { cachedTokens },
+    })
+  }
+
+  #kvOf(backend: string): Capabilities['kv'] {
+    const kv = this.#input.kvOf(backend)
+    return this.#trust.believes(backend) ? kv : { ...kv, flushAll: 'none' }
   }
 
   #onSettled(book: RunBook, runId: string, stage: string): void {
@@ -348,8 +379,7 @@ export class MemoryManagerState implements ActorState<MemoryMessage> {
     const inUse = entries.some(({ residency }) => residency === 'running' || residency === 'queued')
     if (inUse && want !== 'flushAll') return
     const othersLive = this.ledger.othersAt(backend, runId)
-    const action =
-      this.#pending.size < actionsMax ? actionFor(want, this.#input.kvOf(backend), runId, othersLive) : undefined
+    const action = this.#pending.size < actionsMax ? actionFor(want, this.#kvOf(backend), runId, othersLive) : undefined
     const how =
       action === undefined
         ? `logical: ${othersLive ? 'others need the cache' : 'the engine cannot do more'}`
@@ -400,7 +430,10 @@ export class MemoryManagerState implements ActorState<MemoryMessage> {
     if (pending === undefined || pending.kind === 'usage') return
     const { runId, backend, policy, tokens, kind } = pending
     const done = outcome === 'flushed' || outcome === 'hinted'
-    if (outcome === 'flushed' && kind === 'flushAll') this.ledger.emptied(backend)
+    if (outcome === 'flushed' && kind === 'flushAll') {
+      this.#trust.flushed(backend, !this.ledger.isBusy(backend))
+      this.ledger.emptied(backend)
+    }
     const reason = `${kind}: ${outcome}${message === '' ? '' : `, ${message}`}`
     const type = done ? 'cache.flushed' : 'cache.flushFailed'
     this.#decide(type, { runId, backend, policy, reason, tokens, figures: {} })
@@ -489,7 +522,7 @@ export class MemoryManagerState implements ActorState<MemoryMessage> {
         residency,
         idleMs: nowMs - lastTouchMs,
       }))
-      const capacityTokens = this.#windows.get(backend)?.window.capacityTokens ?? this.#tokensAt(backend, found)
+      const capacityTokens = this.#input.capacities.get(backend) ?? this.#tokensAt(backend, found)
       try {
         for (const { runId, reason } of policy!.underPressure!({ ...found, backend, capacityTokens, runs })) {
           const figures = { utilisation: found.utilisation, capacityTokens }

@@ -208,10 +208,10 @@ function llamaServerKv(
       }
       if (metricReply.status !== 200) return usage
       const metrics = parseMetrics(metricReply.text)
-      usage.running ??= metrics.get('llamacpp:requests_processing') ?? 0
-      usage.waiting = metrics.get('llamacpp:requests_deferred') ?? 0
-      const computed = metrics.get('llamacpp:prompt_tokens_total')
-      const cached = metrics.get('llamacpp:prompt_tokens_cached_total')
+      usage.running ??= metrics.sum('llamacpp:requests_processing') ?? 0
+      usage.waiting = metrics.sum('llamacpp:requests_deferred') ?? 0
+      const computed = metrics.sum('llamacpp:prompt_tokens_total')
+      const cached = metrics.sum('llamacpp:prompt_tokens_cached_total')
       // The first counts without the second.
       if (computed !== undefined && cached !== undefined) usage.hit = { cached, prompt: computed + cached }
       return usage

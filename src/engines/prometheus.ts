@@ -1,7 +1,15 @@
 // Metrics of an engine, in Prometheus' text form.
 
-/** Sums of samples by metric name, over all labels but histogram buckets. */
-export type Metrics = ReadonlyMap<string, number>
+/**
+ * Samples by metric name. An engine with several ranks writes one sample for each, told apart by labels: counts add up,
+ * and of shares the fullest rank counts.
+ */
+export interface Metrics {
+  /** Sum over all labels; undefined where there is no such metric. */
+  sum(name: string): number | undefined
+  /** Largest over all labels; undefined where there is no such metric. */
+  max(name: string): number | undefined
+}
 
 /** Lines that are read; engines write some hundreds. */
 const linesMax = 20_000
@@ -10,7 +18,7 @@ const sampleLine = /^([a-zA-Z_:][\w:]*)(?:\{(?:[^"}]|"(?:[^"\\]|\\.)*")*\})?\s+(
 
 /** Reads the text form. What is not a sample is skipped; a sample that is not a number as well. */
 export function parseMetrics(text: string): Metrics {
-  const metrics = new Map<string, number>()
+  const samples = new Map<string, number[]>()
   let from = 0
   for (let lines = 0; from < text.length && lines < linesMax; lines++) {
     const newline = text.indexOf('\n', from)
@@ -21,7 +29,12 @@ export function parseMetrics(text: string): Metrics {
     const [, name, raw] = sampleLine.exec(line) ?? []
     const value = Number(raw)
     if (name === undefined || !Number.isFinite(value) || name.endsWith('_bucket')) continue
-    metrics.set(name, (metrics.get(name) ?? 0) + value)
+    const found = samples.get(name)
+    if (found === undefined) samples.set(name, [value])
+    else found.push(value)
   }
-  return metrics
+  return {
+    sum: (name) => samples.get(name)?.reduce((sum, value) => sum + value, 0),
+    max: (name) => samples.get(name)?.reduce((max, value) => Math.max(max, value)),
+  }
 }

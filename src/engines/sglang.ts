@@ -188,13 +188,13 @@ function sglangKv({ http, clock }: EngineAccess, flags: () => JsonObject | undef
       }
       if (metrics.status !== 200) return usage
       const found = parseMetrics(metrics.text)
-      usage.running ??= found.get('sglang:num_running_reqs') ?? 0
-      usage.waiting ??= found.get('sglang:num_queue_reqs') ?? 0
-      const evictable = found.get('sglang:kv_evictable_tokens')
+      usage.running ??= found.sum('sglang:num_running_reqs') ?? 0
+      usage.waiting ??= found.sum('sglang:num_queue_reqs') ?? 0
+      const evictable = found.sum('sglang:kv_evictable_tokens')
       if (evictable !== undefined) usage.evictableTokens = evictable
-      const prompt = found.get('sglang:prompt_tokens_total')
+      const prompt = found.sum('sglang:prompt_tokens_total')
       // Not `cache_hit_rate`: that is of the last batch, and zero during decode.
-      if (prompt !== undefined) usage.hit = { cached: found.get('sglang:cached_tokens_total') ?? 0, prompt }
+      if (prompt !== undefined) usage.hit = { cached: found.sum('sglang:cached_tokens_total') ?? 0, prompt }
       return usage
     },
   }

@@ -123,12 +123,12 @@ function vllmKv({ http, clock }: EngineAccess): Omit<KvControl, 'prefill'> {
       const reply = await http.send({ path: `${rootPath}/metrics`, timeoutMs: commandTimeoutMs, ...signalOf(options) })
       if (reply.status !== 200) throw statusError(http.scope, reply.status, readEngineError(reply.value), reply.text)
       const metrics = parseMetrics(reply.text)
-      const running = metrics.get('vllm:num_requests_running')
-      const waiting = metrics.get('vllm:num_requests_waiting')
+      const running = metrics.sum('vllm:num_requests_running')
+      const waiting = metrics.sum('vllm:num_requests_waiting')
       // The second name is that of v0.9 and older.
-      const usedFraction = shareOf(metrics.get('vllm:kv_cache_usage_perc') ?? metrics.get('vllm:gpu_cache_usage_perc'))
-      const prompt = metrics.get('vllm:prefix_cache_queries_total')
-      const hits = metrics.get('vllm:prefix_cache_hits_total')
+      const usedFraction = shareOf(metrics.max('vllm:kv_cache_usage_perc') ?? metrics.max('vllm:gpu_cache_usage_perc'))
+      const prompt = metrics.sum('vllm:prefix_cache_queries_total')
+      const hits = metrics.sum('vllm:prefix_cache_hits_total')
       return {
         ...(running !== undefined && { running }),
         ...(waiting !== undefined && { waiting }),

@@ -127,7 +127,8 @@ export class KvLedger {
     }
     const { runs, residentTokens, promptTokens, cachedTokens } = book
     const { horizonMs } = book.horizon
-    const distinctTokens = book.restTokens + book.heads.tokens
+    // Marks are estimates from before the engine counted: together they may say more than there is.
+    const distinctTokens = Math.min(residentTokens, book.restTokens + book.heads.tokens)
     return {
       runs,
       residentTokens,
@@ -193,6 +194,14 @@ export class KvLedger {
   othersAt(backend: string, runId: string): boolean {
     const own = this.ofRun(runId).filter((entry) => entry.backend === backend).length
     return (this.#byBackend.get(backend)?.runs ?? 0) > own
+  }
+
+  /** True if a request of ours runs on a backend. O(all entries). */
+  isBusy(backend: string): boolean {
+    for (const entry of this.#entries.values()) {
+      if (entry.backend === backend && entry.residency === 'running') return true
+    }
+    return false
   }
 
   /** Takes in one transition. O(1), but for the end of a run: O(its entries). */

@@ -44,7 +44,10 @@ export const memoryPolicyNames = Object.keys(policies) as MemoryPolicyName[]
 export interface MemoryOptions {
   /** A stock policy by name, or one of your own. Default `lru`: the engines by themselves. */
   policy?: MemoryPolicyName | MemoryPolicy
-  /** Tokens of the KV pool by backend. A backend that is not named has no KV window. */
+  /**
+   * Tokens of the KV pool by backend. A backend that is not named has no KV window, and its pressure is known only where
+   * its engine says how full it is.
+   */
   kvTokens?: Readonly<Record<string, number>>
   /** Longest that a request may be held for a KV window, ms; default 30 minutes. */
   holdMsMax?: number
@@ -53,6 +56,8 @@ export interface MemoryOptions {
 /** What the runtime makes of memory options. */
 export interface MemoryPlan {
   policy: CachePolicy | undefined
+  /** Tokens of the KV pool by backend, where the options say. */
+  capacities: ReadonlyMap<string, number>
   windows: Map<string, { capacityTokens: number; holdMsMax: number; policy: WindowPolicy }>
 }
 
@@ -66,7 +71,7 @@ export function memoryPlan(options: MemoryOptions = {}): MemoryPlan {
       windows.set(backend, { capacityTokens, holdMsMax, policy: chosen.window() })
     }
   }
-  return { policy: chosen.cache, windows }
+  return { policy: chosen.cache, capacities: new Map(Object.entries(kvTokens)), windows }
 }
 
 /** Every problem of memory options. */

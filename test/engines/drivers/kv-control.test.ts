@@ -243,13 +243,16 @@ test('reads metrics over labels, without buckets and what is no number', () => {
     '# HELP vllm:num_requests_running x',
     'vllm:num_requests_running{engine="0",model_name="a \\"b\\" }"} 2.0',
     'vllm:num_requests_running{engine="1"} 3',
+    'vllm:kv_cache_usage_perc{engine="0"} 0.25',
+    'vllm:kv_cache_usage_perc{engine="1"} 0.9',
     'vllm:ttft_bucket{le="0.1"} 7',
     'process_x NaN',
     'plain_total 1e3 1700000000',
     'not a sample',
   ].join('\n')
-  expect([...parseMetrics(text)]).toEqual([
-    ['vllm:num_requests_running', 5],
-    ['plain_total', 1_000],
-  ])
+  const metrics = parseMetrics(text)
+  expect(metrics.sum('vllm:num_requests_running')).toBe(5)
+  expect(metrics.max('vllm:kv_cache_usage_perc')).toBe(0.9)
+  expect(metrics.sum('plain_total')).toBe(1_000)
+  for (const name of ['vllm:ttft_bucket', 'process_x', 'not']) expect(metrics.sum(name)).toBeUndefined()
 })
