@@ -72,14 +72,14 @@ export async function playArm(options: ArmOptions): Promise<ArmOutcome> {
     contextLength: profile.contextTokens,
     transport: 'in-process',
     engine(engineClock) {
-      const { flush, ...rest } = (model = stepEngineModel({ clock: engineClock, profile }))
-      const counted = (): boolean => {
-        const done = flush()
+      const made = (model = stepEngineModel({ clock: engineClock, profile }))
+      const flush = (): boolean => {
+        const done = made.flush()
         if (done) flushes++
         else refusedFlushes++
         return done
       }
-      return { ...rest, flush: counted }
+      return { ...made, flush }
     },
     windowRequests: profile.sequencesMax,
     queueCapacity: 10_000_000,

@@ -207,7 +207,7 @@ describe.each(Object.entries(engines))('%s', (_name, engine) => {
     const chats = (): number => server.requests().filter(({ path }) => path.endsWith('/chat/completions')).length
     const read = workflow('read').stage('s', {
       backend: 'main',
-      prompt: ({ input }) => [user(`${input} ${long}${long}`)],
+      prompt: ({ input }) => [user(`${String(input)} ${long}${long}`)],
     })
     let chatsWhenHeld = NaN
     runtime.subscribe((event) => {
