@@ -3,7 +3,7 @@
 // Owns: the KV ledger, the KV window of each backend that has one, and the actions at engines that are under way.
 // Does not own: the transitions it lives on (workflow actors make them), held requests and the bound on their wait
 // (backend actors), the engines' caches, or how an action is carried out (`act`).
-// In:  memory.transition, memory.admit, memory.left, memory.forced, memory.acted, memory.usage, memory.emptied,
+// In:  memory.foreseen, memory.prefilled, memory.transition, memory.admit, memory.left, memory.forced, memory.acted, memory.usage, memory.emptied,
 //      memory.forget
 // Out: backend.admitted, run.cache; actions through `act`
 // Invariants
@@ -25,6 +25,7 @@ import type { WindowPolicy } from '../src/memory/window-policy.ts'
 import type { Capabilities } from '../src/schema/capabilities.ts'
 import type { CacheTransition, StageReleased, Transition } from '../src/schema/transition.ts'
 import { stateLogic, type ActorState } from './logic.ts'
+import { Prewarming, type PrewarmTotals } from './memory-prewarm.ts'
 import type { CacheBody, MemoryAdmit, MemoryMessage, Post } from './messages.ts'
 
 /** The KV window of one backend, as the manager is told of it. */
@@ -47,7 +48,11 @@ export interface MemoryManagerInput {
   windows: ReadonlyMap<string, WindowSettings>
   /** What a backend's engine can do with its cache. */
   kvOf(backend: string): Capabilities['kv']
-  /** Carries out an action; the outcome comes back as `memory.acted` or `memory.usage` with the same number. */
+  /** Whether prompts that are foreseen are computed ahead. */
+  prewarm: boolean
+  /** Stops a prefill that is under way. */
+  stop(actionId: number, why: string): void
+  /** Carries out an action; the outcome comes back as `memory.acted`, `.usage` or `.prefilled` with the same number. */
   act(backend: string, action: CacheAction, actionId: number): void
 }
 
@@ -70,6 +75,7 @@ export interface WindowStatus {
 }
 
 interface RunBook {
+  workflow: string
   stages: number
   settled: number
   /** Where its last request went. */
@@ -111,6 +117,7 @@ export class MemoryManagerState implements ActorState<MemoryMessage> {
   readonly #runs = new Map<string, RunBook>()
   readonly #pending = new Map<number, Pending>()
   readonly #decisions: CacheDecision[] = []
+  readonly #prewarming: Prewarming | undefined
   readonly #usage = new Map<string, { usedFraction: number; atMs: number }>()
   readonly #trust = new FlushTrust()
   #actions = 0
@@ -118,6 +125,20 @@ export class MemoryManagerState implements ActorState<MemoryMessage> {
 
   constructor(input: MemoryManagerInput) {
     this.#input = input
+    if (input.prewarm) {
+      this.#prewarming = new Prewarming({
+        clock: input.clock,
+        ledger: this.ledger,
+        act: (backend, action, actionId) => input.act(backend, action, actionId),
+        stop: (actionId, why) => input.stop(actionId, why),
+        roomTokens: (backend) => {
+          const window = this.#windows.get(backend)?.window
+          return window === undefined ? Infinity : window.capacityTokens - window.usedTokens
+        },
+        done: ({ runId, backend, tokens, reason }, figures) =>
+          this.#decide('cache.prewarmed', { runId, backend, policy: 'prewarm', reason, tokens, figures }),
+      })
+    }
     for (const [backend, settings] of input.windows) {
       const { ledger } = this
       const window = new KvWindow({
@@ -161,10 +182,14 @@ export class MemoryManagerState implements ActorState<MemoryMessage> {
         if (usedFraction !== undefined) this.#usage.set(backend, { usedFraction, atMs: this.#input.clock.nowMs() })
         return
       }
+      case 'memory.foreseen':
+        return this.#prewarming?.foresee(message.prompt)
+      case 'memory.prefilled':
+        return this.#prewarming?.prefilled(message)
       case 'memory.emptied':
         this.#usage.delete(message.backend)
         this.#trust.forget(message.backend)
-        return this.ledger.emptied(message.backend)
+        return this.#emptied(message.backend)
       case 'memory.forget':
         return this.#forget(message.runId)
     }
@@ -194,6 +219,11 @@ export class MemoryManagerState implements ActorState<MemoryMessage> {
     return capacityTokens === undefined ? undefined : { utilisation: ledger, source: 'ledger' }
   }
 
+  /** What prewarming came to at a backend; undefined where nothing was prefilled. */
+  prewarmed(backend: string): PrewarmTotals | undefined {
+    return this.#prewarming?.totals(backend)
+  }
+
   /** A message could not be taken in: a bug, said loudly; the ledger goes on. */
   report(error: unknown, message: MemoryMessage): void {
     const what = message.type === 'memory.transition' ? message.transition.type : message.type
@@ -203,6 +233,7 @@ export class MemoryManagerState implements ActorState<MemoryMessage> {
   /** Ends its timers. */
   stop(): void {
     const { clock } = this.#input
+    this.#prewarming?.stop()
     for (const keeper of this.#windows.values()) keeper.stop()
     for (const { timer } of this.#pending.values()) clock.clearTimer(timer)
     clock.clearTimer(this.#pressureTimer)
@@ -213,9 +244,11 @@ export class MemoryManagerState implements ActorState<MemoryMessage> {
 
   #onTransition(transition: Transition, nowMs: number): void {
     const book = this.#runs.get(transition.runId)
+    if (book !== undefined) this.#prewarming?.apply(transition, nowMs, book.workflow)
     switch (transition.type) {
       case 'run.started':
         this.#runs.set(transition.runId, {
+          workflow: transition.workflow,
           stages: transition.stages,
           settled: 0,
           last: undefined,
@@ -352,8 +385,14 @@ export class MemoryManagerState implements ActorState<MemoryMessage> {
     if (verdict !== undefined) this.#carryOut(view.runId, verdict, policy.name)
   }
 
+  #emptied(backend: string): void {
+    this.ledger.emptied(backend)
+    this.#prewarming?.emptied(backend)
+  }
+
   #forget(runId: string): void {
     this.ledger.forget(runId)
+    this.#prewarming?.forget(runId)
     this.#runs.delete(runId)
     for (const keeper of this.#windows.values()) {
       keeper.window.end(runId)
@@ -432,7 +471,7 @@ export class MemoryManagerState implements ActorState<MemoryMessage> {
     const done = outcome === 'flushed' || outcome === 'hinted'
     if (outcome === 'flushed' && kind === 'flushAll') {
       this.#trust.flushed(backend, !this.ledger.isBusy(backend))
-      this.ledger.emptied(backend)
+      this.#emptied(backend)
     }
     const reason = `${kind}: ${outcome}${message === '' ? '' : `, ${message}`}`
     const type = done ? 'cache.flushed' : 'cache.flushFailed'

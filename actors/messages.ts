@@ -6,6 +6,8 @@
 import type { ErrorFacts } from '../src/errors.ts'
 import type { RequestView } from '../src/scheduling/request-view.ts'
 import type { CacheOutcome } from '../src/memory/actions.ts'
+import type { Foreseen } from '../src/memory/prewarmer.ts'
+import type { Usage } from '../src/schema/chat.ts'
 import type { CacheTransition, Transition } from '../src/schema/transition.ts'
 
 /** Where a message goes. */
@@ -167,6 +169,22 @@ export interface MemoryUsage {
   /** Share of the KV pool in use, 0..1; absent where the engine does not say. */
   usedFraction?: number
 }
+/** A stage is next, and the beginning of its prompt is known. */
+export interface MemoryForeseen {
+  type: 'memory.foreseen'
+  prompt: Foreseen
+}
+/** A prefill is over. */
+export interface MemoryPrefilled {
+  type: 'memory.prefilled'
+  actionId: number
+  /** What the engine said; undefined if it was refused, failed or gave way. */
+  usage?: Usage
+  /** The backend had no slot for it. */
+  busy?: boolean
+  /** Why there is no usage. */
+  message: string
+}
 /** A run is gone, whether or not it said so. */
 export interface MemoryForget {
   type: 'memory.forget'
@@ -181,6 +199,8 @@ export type MemoryMessage =
   | MemoryActed
   | MemoryUsage
   | MemoryEmptied
+  | MemoryForeseen
+  | MemoryPrefilled
   | MemoryForget
 
 /** What a cache transition says before its run stamps it. */

@@ -20,6 +20,22 @@ type WithoutStamp<T> = T extends Transition ? Omit<T, 'seq' | 'atMs' | 'runId'> 
 /** A transition before its run stamps it. */
 export type TransitionBody = WithoutStamp<Transition>
 
+/** Learns of prompts before their stages ask, where prewarming is on. */
+export interface Foresight {
+  /** A stage's first prompt was built. */
+  built(definitionId: string, stage: StageDefinition, backend: string, model: string, prompt: readonly Message[]): void
+  /**
+   * A stage is next: all that it waits for is done, but for what runs now.
+   *
+   * @param before - what its prompt begins with for certain; empty if nothing of its run is known
+   */
+  next(
+    run: Pick<StageHost, 'runId' | 'tenant' | 'definitionId'>,
+    stage: StageDefinition,
+    before: readonly Message[],
+  ): void
+}
+
 /** Services of the runtime that every stage uses. */
 export interface StageServices {
   clock: Clock
@@ -31,6 +47,8 @@ export interface StageServices {
   /** Messages of a prompt template: at once when small, from the pool when large. */
   render(prompt: CompiledPrompt, context: StageContext): readonly Message[] | Promise<readonly Message[]>
   correction: TokenCorrection
+  /** Hears what is known of prompts ahead; undefined without prewarming. */
+  foresight: Foresight | undefined
   /** Hears of every turn that got its answer. */
   recorder: RunRecorder | undefined
   /** Model that a backend serves by default. */
@@ -75,6 +93,8 @@ export interface StageHost {
   conversationsBefore(stage: StageDefinition): readonly (readonly Message[])[]
   /** Estimated tokens that a prompt shares with the run's last one on that backend and model. */
   sharedTokens(backend: string, model: string, chain: ContextChain): number
+  /** A stage has the first token of a turn: those that wait for it alone are next. */
+  foresee(stage: StageDefinition, conversation: readonly Message[]): void
   /** Notes the prompt that the backend computes now. */
   remember(backend: string, model: string, chain: ContextChain): void
   emit(transition: TransitionBody): void

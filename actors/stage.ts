@@ -237,6 +237,8 @@ export class StageActor {
     const before =
       this.definition.context === 'append' ? joinConversations(this.#host.conversationsBefore(this.definition)) : []
     this.#conversation = before.length === 0 ? built : [...before, ...built]
+    const { definitionId } = this.#host
+    this.#services.foresight?.built(definitionId, this.definition, this.#backend, this.#model, this.#conversation)
     this.#beginTurn(readyAtMs)
   }
 
@@ -432,6 +434,7 @@ export class StageActor {
       const { from, to } = { from: this.#state, to: this.#state }
       const reason = 'the first token arrived'
       this.#host.emit({ ...this.#turnFields(turn), type: 'stage.firstToken', from, to, reason, ttftMs })
+      this.#host.foresee(this.definition, this.#conversation)
     }
     this.#host.token(this.definition.name, turn.number, channel, text)
   }

@@ -20,7 +20,7 @@ import { commonPrefix, type ContextChain } from '../src/prompts/chain.ts'
 import type { DeltaChannel } from '../src/schema/chat.ts'
 import type { Message } from '../src/schema/message.ts'
 import type { RunState, Transition, RunEvent } from '../src/schema/transition.ts'
-import { resultsByName, stageContext } from '../src/workflow/context.ts'
+import { joinConversations, resultsByName, stageContext } from '../src/workflow/context.ts'
 import type { StageContext, StageDefinition, WorkflowDefinition } from '../src/workflow/definition.ts'
 import { RunProgress, type Settlement } from '../src/workflow/progress.ts'
 import type { RunOutcome, StageReport } from '../src/workflow/report.ts'
@@ -313,6 +313,22 @@ export class WorkflowActor implements RunEffects, StageHost {
   sharedTokens(backend: string, model: string, chain: ContextChain): number {
     const last = this.#chains.get(`${backend}\n${model}`)
     return last === undefined ? 0 : commonPrefix(last, chain).tokens
+  }
+
+  foresee(stage: StageDefinition, conversation: readonly Message[]): void {
+    const { foresight } = this.services
+    if (foresight === undefined) return
+    for (const index of stage.dependents) {
+      const next = this.#definition.stages[index]!
+      const others = next.after.filter((each) => each !== stage.index)
+      if (others.some((each) => this.#progress.settlement(each) === undefined)) continue
+      // What comes after this stage's answer is known, but not where it will stand.
+      const before = next.after.slice(0, next.after.indexOf(stage.index)).flatMap((each) => {
+        const earlier = this.#conversations.get(each)
+        return earlier === undefined ? [] : [earlier]
+      })
+      foresight.next(this, next, next.context === 'append' ? joinConversations([...before, conversation]) : [])
+    }
   }
 
   remember(backend: string, model: string, chain: ContextChain): void {

@@ -3,6 +3,7 @@
 import { z } from 'zod'
 import type { BackendLoad } from '../actors/backend.ts'
 import type { CacheDecision, WindowStatus } from '../actors/memory-manager.ts'
+import type { PrewarmTotals } from '../actors/memory-prewarm.ts'
 import type { Clock } from './clock.ts'
 import type { BackendDefinition } from './engines/backend-definition.ts'
 import type { ProbeResult } from './engines/driver.ts'
@@ -106,6 +107,8 @@ export interface BackendStatus extends BackendLoad {
   kvWindow?: WindowStatus
   /** How full its KV cache is, and who says so; absent where nobody knows. */
   pressure?: Pick<Pressure, 'utilisation' | 'source'>
+  /** What prewarming came to there; absent where nothing was prefilled. */
+  prewarm?: PrewarmTotals
   /** What waits, by stage class. */
   subQueues: SubQueueLoad[]
 }

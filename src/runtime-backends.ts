@@ -233,6 +233,14 @@ export class Backends {
     })
   }
 
+  /** Starts a request that nobody waits for, outside of the queues; or says why there is no room for it now. */
+  chatAhead(name: string, request: ChatRequest, context: ChatContext): ChatCall | string {
+    if (!this.canServe(name)) return 'the backend takes no requests now'
+    const { inFlight, waiting, windowRequests } = this.get(name).actor.state.load()
+    if (waiting > 0 || inFlight >= windowRequests) return 'the backend is busy'
+    return this.chat(name, request, context, { delta() {} }, {})
+  }
+
   /** Model of a backend, even of one that was removed. */
   modelOf(name: string): string {
     return this.#backends.get(name)?.definition.settings.model ?? this.#formerModels.get(name)!

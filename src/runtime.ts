@@ -48,6 +48,7 @@ import {
 } from './runtime-api.ts'
 import { Backends, closedError, connectBackend, type Connected } from './runtime-backends.ts'
 import { Definitions } from './runtime-definitions.ts'
+import { RuntimeForesight } from './runtime-foresight.ts'
 import { PolicyNames } from './runtime-policies.ts'
 import { parseOptions } from './schema/options.ts'
 import { check, type Checked } from './schema/standard.ts'
@@ -119,6 +120,7 @@ class OrlaRuntime implements Runtime {
   readonly #mapper: SupervisedActor<MapperState, MapperMessage>
   readonly #memory: SupervisedActor<MemoryManagerState, MemoryMessage>
   readonly #prompts: PromptPool
+  readonly #foresight: RuntimeForesight | undefined
   readonly #services: WorkflowServices
   readonly #runs = new Map<string, { actor: WorkflowActor; ended: (outcome: RunOutcome) => void }>()
   readonly #cloneMessages: boolean
@@ -143,6 +145,14 @@ class OrlaRuntime implements Runtime {
 
     const post = this.#post.bind(this)
     const memory = memoryPlan(options.memory)
+    this.#foresight = !memory.prewarm
+      ? undefined
+      : new RuntimeForesight({
+          measure: (messages, tools) => this.#prompts.measure(messages, { tools }),
+          modelOf: (backend) => this.#backends.modelOf(backend),
+          chat: (backend, request, context) => this.#backends.chatAhead(backend, request, context),
+          foreseen: (prompt) => post({ actor: 'memory' }, { type: 'memory.foreseen', prompt }),
+        })
     this.#supervisors = {
       backends: this.#supervisor('backends', 'one-for-one'),
       managers: this.#supervisor('managers', 'rest-for-one'),
@@ -176,6 +186,7 @@ class OrlaRuntime implements Runtime {
         ...memory,
         kvOf: (backend) => this.#backends.kvCapabilities(backend),
         act: (backend, action, actionId) => this.#act(backend, action, actionId),
+        stop: (actionId, why) => this.#foresight?.stop(actionId, why),
       })
       // It knows nothing of what the one before it held back.
       if (broken !== undefined)
@@ -199,6 +210,7 @@ class OrlaRuntime implements Runtime {
       feed: this.#feed,
       correction: createTokenCorrection(),
       recorder: options.recorder,
+      foresight: this.#foresight,
       measure: (messages, tools) => this.#prompts.measure(messages, { tools }),
       render: (prompt, context) => {
         const built = this.#prompts.render(prompt, context)
@@ -300,6 +312,7 @@ class OrlaRuntime implements Runtime {
     return [...this.#backends].map(([name, { definition, probe, actor }]) => {
       const kvWindow = memory.window(name)
       const pressure = memory.pressure(name)
+      const prewarm = memory.prewarmed(name)
       return {
         name,
         engine: definition.engine,
@@ -308,6 +321,7 @@ class OrlaRuntime implements Runtime {
         residency: memory.ledger.totals(name),
         ...(kvWindow !== undefined && { kvWindow }),
         ...(pressure !== undefined && { pressure }),
+        ...(prewarm !== undefined && { prewarm }),
         ...actor.state.load(),
         subQueues: actor.state.subQueues(),
       }
@@ -440,6 +454,7 @@ class OrlaRuntime implements Runtime {
     const run = this.#runs.get(outcome.runId)
     if (run === undefined) return
     this.#runs.delete(outcome.runId)
+    this.#foresight?.forget(outcome.runId)
     this.#services.recorder?.ended(outcome, this.#definitions.get(definitionId))
     this.#definitions.letGo(definitionId)
     run.ended(outcome)
@@ -455,6 +470,11 @@ class OrlaRuntime implements Runtime {
 
   /** Carries out an action of the memory manager. It hears what came of it, and waits for nothing. */
   #act(backend: string, action: CacheAction, actionId: number): void {
+    if (action.kind === 'prefill') {
+      return this.#foresight?.prefill(backend, action, actionId, (outcome) =>
+        this.#post({ actor: 'memory' }, { type: 'memory.prefilled', actionId, ...outcome }),
+      )
+    }
     const kv = this.#backends.kvControl(backend)
     const acted = (outcome: CacheOutcome): void =>
       this.#post({ actor: 'memory' }, { type: 'memory.acted', actionId, outcome })

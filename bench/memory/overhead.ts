@@ -19,6 +19,7 @@ export async function overheadUs(runs: number, rounds: number): Promise<number> 
     post: () => {},
     kvOf: () => kv,
     act: () => {},
+    stop: () => {},
     ...memoryPlan({ policy: 'price', kvTokens: { b: (runs * contextTokens) / 2 } }),
   })
   let transitions = 0

@@ -12,6 +12,8 @@ export type CacheAction =
   | { kind: 'endSession'; runId: string }
   /** Empty the whole cache. Refused by an engine that is busy. */
   | { kind: 'flushAll' }
+  /** Compute what is known of a stage's prompt, with an answer of one token. Gives way to whoever asks. */
+  | { kind: 'prefill'; runId: string; stage: string }
   /** Ask how full the engine is. */
   | { kind: 'usage' }
 

@@ -51,6 +51,11 @@ export interface MemoryOptions {
   kvTokens?: Readonly<Record<string, number>>
   /** Longest that a request may be held for a KV window, ms; default 30 minutes. */
   holdMsMax?: number
+  /**
+   * Computes the known beginning of the next stage's prompt at its backend while the stage before it runs, where that
+   * backend has nothing else to compute. Costs prompt tokens, for nothing where the stage is not taken. Default false.
+   */
+  prewarm?: boolean
 }
 
 /** What the runtime makes of memory options. */
@@ -59,11 +64,12 @@ export interface MemoryPlan {
   /** Tokens of the KV pool by backend, where the options say. */
   capacities: ReadonlyMap<string, number>
   windows: Map<string, { capacityTokens: number; holdMsMax: number; policy: WindowPolicy }>
+  prewarm: boolean
 }
 
 /** Makes the plan of checked options. Each backend gets a window policy object of its own. */
 export function memoryPlan(options: MemoryOptions = {}): MemoryPlan {
-  const { policy = 'lru', kvTokens = {}, holdMsMax = limits.holdMsDefault } = options
+  const { policy = 'lru', kvTokens = {}, holdMsMax = limits.holdMsDefault, prewarm = false } = options
   const chosen: MemoryPolicy = typeof policy === 'string' ? policies[policy]() : policy
   const windows: MemoryPlan['windows'] = new Map()
   if (chosen.window !== undefined) {
@@ -71,7 +77,7 @@ export function memoryPlan(options: MemoryOptions = {}): MemoryPlan {
       windows.set(backend, { capacityTokens, holdMsMax, policy: chosen.window() })
     }
   }
-  return { policy: chosen.cache, capacities: new Map(Object.entries(kvTokens)), windows }
+  return { policy: chosen.cache, capacities: new Map(Object.entries(kvTokens)), windows, prewarm }
 }
 
 /** Every problem of memory options. */

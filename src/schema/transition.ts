@@ -195,7 +195,14 @@ export interface StageCancelled extends StageTransition {
 
 /** The memory manager decided something about a run's context, or heard what came of it. Moves no state. */
 export interface CacheTransition extends RunTransition {
-  type: 'cache.kept' | 'cache.released' | 'cache.flushed' | 'cache.flushFailed' | 'cache.held' | 'cache.admitted'
+  type:
+    | 'cache.kept'
+    | 'cache.released'
+    | 'cache.flushed'
+    | 'cache.flushFailed'
+    | 'cache.held'
+    | 'cache.admitted'
+    | 'cache.prewarmed'
   backend: string
   /** Policy that decided. */
   policy: string

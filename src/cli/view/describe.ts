@@ -120,7 +120,8 @@ export function describe(transition: Transition, before: Pick<ViewState, 'backen
     case 'cache.flushed':
     case 'cache.flushFailed':
     case 'cache.held':
-    case 'cache.admitted': {
+    case 'cache.admitted':
+    case 'cache.prewarmed': {
       const { backend, policy, tokens, type } = transition
       const role = type === 'cache.flushFailed' ? 'bad' : type === 'cache.held' ? 'waiting' : 'accent'
       const what = `${type.slice('cache.'.length)} at ${backend}, ${count(tokens)} tokens`
