@@ -281,7 +281,7 @@ describe('screen', () => {
       ◑ first   light    small     1  10 ms  110 ms    200   1,190   1,000   20
       ○ second  -        -         -      -       -      -       -       -    -
 
-      light  small  ░░  0 of 2 slots, 0 queued
+      light  small  ░░  0 of 2 slots, 0 queued, 1,210 tokens in its cache
       heavy  big    ░  0 of 1 slots, 0 queued
 
         0.001  first  starts: because
@@ -297,6 +297,24 @@ describe('screen', () => {
         0.221  first  goes on with turn 2: because
         0.222  first  light does not take it: it broke"
     `)
+  })
+
+  test('shows what the memory manager decided about the cache of a backend, and why', () => {
+    const decision = {
+      type: 'cache.released',
+      seq: 99,
+      atMs: 230,
+      runId: 'run-1',
+      from: 'running',
+      to: 'running',
+      reason: 'the run is over; the cache is emptied',
+      backend: 'light',
+      policy: 'paper',
+      tokens: 1_210,
+      figures: {},
+    } as const
+    const lines = screen(reduce(until(12), decision), 100, 24)
+    expect(lines).toContain('light  small  ░░  0 of 2 slots, 0 queued  released: the run is over; the cache is emptied')
   })
 
   test('shows what a stage says while it says it', () => {

@@ -15,7 +15,7 @@ import {
 } from '../../index.ts'
 import { CommandError, exitCodes } from '../exit-code.ts'
 import { oneLine } from '../view/sanitize.ts'
-import type { BackendChoice, ServedKind } from './options.ts'
+import type { BackendChoice, DemoOptions, ServedKind } from './options.ts'
 
 const makers: Readonly<Record<ServedKind, (options: { url: string; model: string }) => BackendDefinition>> = {
   openai: openAi,
@@ -33,7 +33,10 @@ const ggufContextLength = 8_192
  *
  * @throws {CommandError} with exit code 3, naming every option that is wrong and whose it is
  */
-export function demoBackends(choice: BackendChoice, responder: URL): Record<'light' | 'heavy', BackendDefinition> {
+export function demoBackends(
+  { backend: choice, memoryPolicy }: Pick<DemoOptions, 'backend' | 'memoryPolicy'>,
+  responder: URL,
+): Record<'light' | 'heavy', BackendDefinition> {
   if (choice.kind === 'gguf') {
     // A process for each backend, and both may evaluate at once: more threads than cores are slower by far.
     const threads = Math.max(1, Math.floor(availableParallelism() / 2))
@@ -44,7 +47,11 @@ export function demoBackends(choice: BackendChoice, responder: URL): Record<'lig
   const make = (name: 'light' | 'heavy'): BackendDefinition | undefined => {
     const model = choice.models[name]
     try {
-      if (choice.kind === 'sim') return simulated({ model, engine: name, responder })
+      if (choice.kind === 'sim') {
+        // The plain OpenAI wire cannot empty a cache: a policy that wants to needs an engine that can.
+        const flavour = { engine: 'sglang', sessions: false } as const
+        return simulated({ model, engine: name, responder, ...(memoryPolicy !== 'lru' && { flavour }) })
+      }
       const { apiKeyEnv } = choice
       return makers[choice.kind]({ url: choice.urls[name], model, ...(apiKeyEnv !== undefined && { apiKeyEnv }) })
     } catch (error) {

@@ -31,7 +31,7 @@ export async function demo(options: DemoOptions): Promise<ExitCode> {
 
   using interrupts = listenForInterrupts(process)
   await using runtime = await createRuntime({
-    backends: demoBackends(options.backend, example.responder),
+    backends: demoBackends(options, example.responder),
     scheduling: { light: { stage: 'fcfs' }, heavy: { stage: options.stagePolicy } },
     memory: { policy: options.memoryPolicy },
     ...(options.seed !== undefined && { seed: options.seed }),

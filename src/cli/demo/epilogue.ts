@@ -1,17 +1,29 @@
 // What a showing adds when a run is over: results and prompts of single stages, and cached tokens turn by turn.
 
 import type { Message, RunOutcome, Workflow } from '../../index.ts'
-import { count, percent } from '../view/format.ts'
+import type { LogEntry } from '../view/describe.ts'
+import { count, duration, percent } from '../view/format.ts'
 import { span, wrap, type Line } from '../view/line.ts'
 import { oneLine, sanitize } from '../view/sanitize.ts'
 import { valueLines } from '../view/summary.ts'
 import type { Beginning } from './reporter.ts'
 
+/** Decisions that are shown, the latest. */
+const decisionsMax = 20
 /** Lines of a prompt that are shown, message by message. */
 const messageLinesMax = 24
 
-/** The lines that a showing adds to the summary. */
-export function epilogueLines({ showing, workflow, input }: Beginning, outcome: RunOutcome, width: number): Line[] {
+/**
+ * The lines that a showing adds to the summary.
+ *
+ * @param log - what happened, where it was not written line by line already
+ */
+export function epilogueLines(
+  { showing, workflow, input }: Beginning,
+  outcome: RunOutcome,
+  width: number,
+  log: readonly LogEntry[] = [],
+): Line[] {
   const lines: Line[] = []
   for (const stage of showing.results) {
     const value = outcome.results[stage]
@@ -29,7 +41,7 @@ export function epilogueLines({ showing, workflow, input }: Beginning, outcome: 
       lines.push(...wrap(sanitize(content), width - 4, messageLinesMax).map((text) => [span(`    ${text}`)]))
     }
   }
-  if (showing.cachedByTurn) lines.push(...cacheLines(outcome))
+  if (showing.cachedByTurn) lines.push(...decisionLines(log, width), ...cacheLines(outcome))
   return lines
 }
 
@@ -39,6 +51,19 @@ function promptOf(workflow: Workflow, stage: string, input: unknown, outcome: Ru
   if (outcome.stages[stage]?.state !== 'completed' || typeof found?.prompt !== 'function') return []
   const built = found.prompt({ input, results: outcome.results })
   return typeof built === 'string' ? [{ role: 'user', content: built }] : built
+}
+
+/** What the memory manager decided, and why. */
+function decisionLines(log: readonly LogEntry[], width: number): Line[] {
+  const decisions = log.filter(({ text }) => text.startsWith('cache ')).slice(-decisionsMax)
+  if (decisions.length === 0) return []
+  const rows = decisions.flatMap(({ atMs, text }) =>
+    wrap(text, width - 12, 3).map((part, i): Line => [
+      span(`  ${(i === 0 ? duration(atMs) : '').padStart(8)}  `, 'quiet'),
+      span(part),
+    ]),
+  )
+  return [[], [span('What became of the KV caches, and why', 'strong')], ...rows]
 }
 
 /** How much of each prompt the engine had in its cache. */

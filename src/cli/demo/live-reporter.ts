@@ -79,7 +79,7 @@ export function liveReporter(options: {
       update(frame(ended.outcome.durationMs))
       update.done()
       const lines = [
-        ...epilogueLines(beginning, ended.outcome, stream.columns),
+        ...epilogueLines(beginning, ended.outcome, stream.columns, state.log),
         ...summaryLines(beginning.plan, ended, stream.columns),
         [],
       ]

@@ -101,9 +101,15 @@ export function demoOptions(flags: DemoFlags, env: Environment): DemoOptions {
     stagePolicy,
     memoryPolicy,
     deadlineMs: wholeNumber('--deadline-ms', flags.deadlineMs, 1, 86_400_000),
-    part: flags.part === undefined ? undefined : (Number(flags.part) as PartNumber),
+    part: partOf(flags),
     noColor: flags.color === false,
   }
+}
+
+/** The part that was asked for; whoever names a memory policy wants to see what it does. */
+function partOf({ part, memoryPolicy }: DemoFlags): PartNumber | undefined {
+  if (part !== undefined) return Number(part) as PartNumber
+  return memoryPolicy === undefined ? undefined : 3
 }
 
 function backendChoice(flags: DemoFlags, env: Environment): BackendChoice {

@@ -134,6 +134,8 @@ function backendLines(backends: readonly BackendView[], width: number): Line[] {
         span('░'.repeat(slots - used), 'quiet'),
         span('▒'.repeat(waiting), 'waiting'),
         span(`  ${backend.inFlight.length} of ${backend.windowRequests} slots, ${backend.waiting.length} queued`),
+        span(backend.residentTokens > 0 ? `, ${count(backend.residentTokens)} tokens in its cache` : '', 'accent'),
+        span(backend.cacheNote === undefined ? '' : `  ${backend.cacheNote}`, 'quiet'),
       ],
       width,
     )

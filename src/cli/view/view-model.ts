@@ -7,7 +7,7 @@
 //   V2. Every text of a state is sanitized, and every list and text of it is bounded.
 //   V3. A stage holds at most one place at a backend, waiting or in flight; one that is settled holds none.
 
-import type { RunEvent, RunState, StageState, Workflow } from '../../index.ts'
+import type { RunEvent, RunState, StageState, Transition, Workflow } from '../../index.ts'
 import { describe, type LogEntry } from './describe.ts'
 import { oneLine, sanitize } from './sanitize.ts'
 
@@ -63,10 +63,14 @@ export interface StageView extends StagePlan {
   endedAtMs: number | null
 }
 
-/** One backend as it is shown: stages that wait there, and stages that hold a slot. */
+/** One backend as it is shown: stages that wait there, stages that hold a slot, and what the run has in its cache. */
 export interface BackendView extends BackendPlan {
   waiting: readonly string[]
   inFlight: readonly string[]
+  /** Tokens of the run's context in the KV cache there, as far as the runtime knows. */
+  residentTokens: number
+  /** What the memory manager decided last about it, and why; undefined where it leaves all to the engine. */
+  cacheNote: string | undefined
 }
 
 /** One run as it is shown. */
@@ -136,6 +140,8 @@ export function initialView(plan: RunPlan): ViewState {
       windowRequests,
       waiting: [],
       inFlight: [],
+      residentTokens: 0,
+      cacheNote: undefined,
     })),
     log: [],
   }
@@ -156,7 +162,7 @@ export function reduce(state: ViewState, event: RunEvent): ViewState {
   }
   const log = [...state.log, ...describe(event, state)].slice(-logEntriesMax)
   const next: ViewState = { ...state, atMs, log }
-  if (!('stage' in event)) return { ...next, runId: event.runId, state: event.to }
+  if (!('stage' in event)) return withCache({ ...next, runId: event.runId, state: event.to }, event)
   return withBackends(
     withStage(next, event.stage, (stage) => afterEvent({ ...stage, state: event.to }, event)),
     event,
@@ -202,7 +208,19 @@ function afterEvent(stage: StageView, event: StageEvent): StageView {
   }
 }
 
-/** Where a stage stands at the backends follows from its state alone. */
+/** What the memory manager decided about the run's context at a backend. */
+function withCache(state: ViewState, event: Exclude<Transition, { stage: string }>): ViewState {
+  if (!('policy' in event)) return state
+  const { type, backend, reason } = event
+  const isGone = type === 'cache.released' || type === 'cache.flushed'
+  const cacheNote = `${type.slice('cache.'.length)}: ${oneLine(reason)}`
+  const backends = state.backends.map((each) =>
+    each.name === backend ? { ...each, cacheNote, residentTokens: isGone ? 0 : each.residentTokens } : each,
+  )
+  return { ...state, backends }
+}
+
+/** Where a stage stands at the backends follows from its state alone; what it leaves in a cache, from its usage. */
 function withBackends(state: ViewState, event: StageEvent): ViewState {
   const { stage, to } = event
   const at = 'backend' in event ? event.backend : undefined
@@ -212,6 +230,10 @@ function withBackends(state: ViewState, event: StageEvent): ViewState {
     const waiting = without(backend.waiting)
     const inFlight = without(backend.inFlight)
     if (backend.name !== at) return { ...backend, waiting, inFlight }
+    if (event.type === 'stage.released' && event.usage.promptTokens !== undefined) {
+      const residentTokens = event.usage.promptTokens + (event.usage.completionTokens ?? 0)
+      return { ...backend, waiting, inFlight, residentTokens }
+    }
     if (to === 'queued') return { ...backend, waiting: [...waiting, stage], inFlight }
     if (to === 'inferring') return { ...backend, waiting, inFlight: [...inFlight, stage] }
     return { ...backend, waiting, inFlight }
