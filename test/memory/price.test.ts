@@ -95,6 +95,18 @@ describe('the price of room', () => {
     expect(names(second.admit)[0]).toBe('small')
   })
 
+  test('lets small ones pass a large one that does not fit, but not once it was held for long', () => {
+    const small = { tokens: 10_000, needTokens: 10_000, ownTokens: 10_000 }
+    const placed = many(9, { active: 1, placedAtMs: 1_000_000 })
+    const held = (sinceMs: number) => [
+      run('large', { needTokens: 300_000, sinceMs }),
+      run('small', { ...small, sinceMs: 999_000 }),
+    ]
+    const at = (sinceMs: number) => price().review(view({ placed, held: held(sinceMs), nowMs: 1_000_000 })).admit
+    expect(names(at(950_000))).toEqual(['small'])
+    expect(names(at(100_000))).toEqual([])
+  })
+
   test('exchanges waits for nothing while the engine is nearly idle', () => {
     const backInMs = Object.fromEntries(many(10).map(({ runId }) => [runId, 5_000]))
     const { release, admit } = price().review(

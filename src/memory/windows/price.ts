@@ -154,8 +154,13 @@ class Market {
       const missing = run.needTokens - this.#room()
       let reason = `${run.needTokens} tokens fit now`
       if (missing > 0) {
-        const found = this.#victims(missing, idle, nowMs - run.sinceMs >= patienceMs)
-        if (found === undefined) continue
+        const isDue = nowMs - run.sinceMs >= patienceMs
+        const found = this.#victims(missing, idle, isDue)
+        if (found === undefined) {
+          // Small ones would fill the room for ever that a large one waits for.
+          if (isDue) return
+          continue
+        }
         reason = found.reason
         this.#purse.creditMs -= found.creditMs
         for (const victim of found.victims) this.#drop(victim, `its room goes to ${run.runId}: ${reason}`)
