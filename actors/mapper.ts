@@ -6,9 +6,11 @@
 // In:  mapper.map   Out: stage.mapped, stage.unmapped
 // Invariants
 //   M1. Every question gets exactly one answer, whatever a mapper does.
-//   M2. A decision names a backend that exists and can serve the stage; any other answer is an error, not a guess.
+//   M2. At most `mappingsPendingMax` questions are open at once; the next is refused, retryable.
+//   M3. A decision names a backend that exists and can serve the stage; any other answer is an error, not a guess.
 
-import { MappingError, messageOf, toOrlaError } from '../src/errors.ts'
+import { MappingError, messageOf, OrlaError, toOrlaError } from '../src/errors.ts'
+import { limits } from '../src/limits.ts'
 import type { BackendView, MappingDecision } from '../src/mapping/mapper.ts'
 import { verifyMapping } from '../src/mapping/verify.ts'
 import type { StageDefinition } from '../src/workflow/definition.ts'
@@ -25,13 +27,17 @@ export interface MapperInput {
 /** State of the mapper actor. */
 export class MapperState implements ActorState<MapperMessage> {
   readonly #input: MapperInput
+  #pending = 0
 
   constructor(input: MapperInput) {
     this.#input = input
   }
 
   handle(message: MapperMessage): void {
-    void this.#map(message)
+    if (this.#pending < limits.mappingsPendingMax) return void this.#map(message)
+    const what = `${this.#pending} stages wait for their mappers already; wait for some, or answer faster`
+    const details = { mappingsPendingMax: limits.mappingsPendingMax }
+    this.refuse(new OrlaError('ORLA_LIMIT', what, { retryable: true, details }), message)
   }
 
   /** A message could not be handled: the stage that asked is told, like of any failed mapping. */
@@ -41,6 +47,7 @@ export class MapperState implements ActorState<MapperMessage> {
   }
 
   async #map(message: MapperMessage): Promise<void> {
+    this.#pending++
     try {
       const stage = this.#input.stageOf(message.definitionId, message.stage)
       const decision = await decide(this.#input, message, stage)
@@ -50,6 +57,8 @@ export class MapperState implements ActorState<MapperMessage> {
       this.#input.post(message.replyTo, { type: 'stage.mapped', backend: backend.name, model, reason })
     } catch (error) {
       this.refuse(error, message)
+    } finally {
+      this.#pending--
     }
   }
 }

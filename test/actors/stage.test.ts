@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
+import { limits } from '../../src/limits.ts'
 import type { MappingDecision, MappingRequest } from '../../src/mapping/mapper.ts'
 import { assistant, system, user } from '../../src/schema/message.ts'
 import { workflow } from '../../src/workflow/builder.ts'
@@ -245,6 +246,20 @@ describe('priorities', () => {
 })
 
 describe('mappers', () => {
+  test('that do not answer are not asked without end: one question more is refused, and says so', async () => {
+    const backend = scripted((call) => call.answer('x'))
+    const runtime = await testRuntime({ main: backend }, { watch: false })
+    const gate = Promise.withResolvers<MappingDecision>()
+    const slow = workflow('slow').stage('s', { mapping: () => gate.promise, prompt: () => 'x' })
+    const runs = Array.from({ length: limits.mappingsPendingMax + 1 }, () => runtime.start(slow, undefined))
+    const last = await runtime.until(runs.at(-1)!.outcome)
+    expect(last).toMatchObject({ state: 'failed', error: { code: 'ORLA_LIMIT', retryable: true } })
+    gate.resolve({ backend: 'main', reason: 'at last' })
+    const others = await runtime.until(Promise.all(runs.slice(0, -1).map((run) => run.outcome)))
+    expect(others.every(({ state }) => state === 'completed')).toBe(true)
+    runtime.audit()
+  })
+
   async function mapped(
     mapping: (request: MappingRequest) => unknown,
   ): Promise<{ outcome: RunOutcome; light: ScriptedBackend; heavy: ScriptedBackend; runtime: TestRuntime }> {
