@@ -103,9 +103,10 @@ export class RuntimeForesight implements Foresight {
     if (known === undefined) this.#known.set(runId, (known = new Map()))
     known.set(`${stage.name}\n${backend}`, { request, context })
     const { name, stageClass } = stage
+    const of = before.length > 0 ? 'run' : 'class'
     const measured = this.#input.measure(messages, stage.toolSpecs)
     const told = ({ tokens }: PromptMeasure): void =>
-      this.#input.foreseen({ runId, stage: name, stageClass, backend, model, tokens })
+      this.#input.foreseen({ runId, stage: name, stageClass, backend, model, tokens, of })
     // A prompt that cannot be measured fails its own stage, later; nothing is foreseen of it.
     if (measured instanceof Promise) void measured.then(told, () => {})
     else told(measured)

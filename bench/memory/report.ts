@@ -108,6 +108,14 @@ export function findings(cells: readonly Cell[]): string[] {
       )
       continue
     }
+    if (workload.startsWith('prewarm')) {
+      const [off, on] = [at(0, 'no prewarm'), at(0, 'prewarm')]
+      const lost = spread((on?.outcomes ?? []).map((o) => o.rePrefilledTokens)).mean
+      found.push(
+        `${workload}: TTFT p50 of the second stage ${Math.round(meanOf(off, 'p50'))} ms without and ${Math.round(meanOf(on, 'p50'))} ms with prewarming, p99 ${Math.round(meanOf(off, 'p99'))} and ${Math.round(meanOf(on, 'p99'))} ms; ${Math.round(lost)} prompt tokens computed and not used in ${on?.outcomes[0]?.runs ?? 0} runs.`,
+      )
+      continue
+    }
     const price = at(2, 'price')
     if (price === undefined) continue
     const times = (cell: Cell | undefined, name: 'outputTokensPerSecond' | 'p99'): string =>
@@ -121,6 +129,10 @@ export function findings(cells: readonly Cell[]): string[] {
           ? '.'
           : `; against ${best.arm}, the published gate with most output, ${times(best, 'outputTokensPerSecond')} times its output and ${times(best, 'p99')} times its p99.`),
     )
+    const { meanMs, share } = waiting(price)
+    found.push(
+      `${workload} at ratio 2: turns under price wait ${(meanMs / 1_000).toFixed(1)} s on average, which follows from its output (Little's law); ${(100 * share).toFixed(0)} % of them wait for more than ${waitMsMin / 1_000} s. Shared equally among those, that is ${(meanMs / share / 1_000).toFixed(0)} s each: no order of holds gives a p99 below it at this output without making turns wait whose context is there.`,
+    )
     const below = [0.25, 0.5, 0.7].flatMap((ratio) => pairedChange(at(ratio, 'price'), at(ratio, 'lru')))
     if (below.length > 0) {
       found.push(
@@ -129,6 +141,16 @@ export function findings(cells: readonly Cell[]): string[] {
     }
   }
   return found
+}
+
+/** A turn that has its first token sooner did not wait for its place. */
+const waitMsMin = 5_000
+
+/** Mean time to first token, and the share of turns that wait for it. */
+function waiting({ outcomes }: Cell): { meanMs: number; share: number } {
+  const all = outcomes.flatMap((outcome) => outcome.ttftsMs)
+  const meanMs = all.reduce((sum, ms) => sum + ms, 0) / Math.max(1, all.length)
+  return { meanMs, share: all.filter((ms) => ms > waitMsMin).length / Math.max(1, all.length) }
 }
 
 /** Mean over seeds of how far one arm's output is from the other's, as a share. */

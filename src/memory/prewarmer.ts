@@ -19,13 +19,15 @@ export interface Foreseen {
   model: string
   /** Estimated. */
   tokens: number
+  /** `run`: the run's own conversation; `class`: what all prompts of the stage class begin with. */
+  of: 'run' | 'class'
 }
 
 /** What is known of the backend that it is foreseen at. */
 export interface PrewarmKnowledge {
   /** Tokens of the run's own context there: computed already, if the engine still has them. */
   residentTokens: number
-  /** Ms since the stage class was last served there; Infinity if never. */
+  /** Ms since the stage class was last served there: its common beginning was used then. Infinity if never. */
   idleMs: number
   /** Chance that a prefix untouched for so long is still there. */
   survival(awayMs: number): number
@@ -149,7 +151,7 @@ export class Prewarmer {
     const { tokens, stageClass } = foreseen
     const { idleMs, residentTokens, roomTokens } = knowledge
     if (tokens > roomTokens) return undefined
-    const there = Number.isFinite(idleMs) ? knowledge.survival(idleMs) : 0
+    const there = foreseen.of === 'class' && Number.isFinite(idleMs) ? knowledge.survival(idleMs) : 0
     const missingTokens = Math.max(0, tokens - residentTokens) * (1 - there)
     const likelihood = this.#likelihood.get(stageClass) ?? likelihoodPrior
     const savedMs = likelihood * knowledge.reloadMs(missingTokens)

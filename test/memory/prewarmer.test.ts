@@ -9,6 +9,7 @@ const foreseen = (run: number, other: Partial<Foreseen> = {}): Foreseen => ({
   backend: 'b',
   model: 'm',
   tokens: 10_000,
+  of: 'class',
   ...other,
 })
 const knowing =
@@ -33,6 +34,7 @@ describe('prewarming', () => {
     expect(next({}, { tokens: 500 })).toBeUndefined()
     expect(next({ residentTokens: 9_900 })).toBeUndefined()
     expect(next({ idleMs: 1_000 })).toBeUndefined()
+    expect(next({ idleMs: 1_000 }, { of: 'run' })).toBeDefined()
     expect(next({ idleMs: 1_000, survival: () => 0.2 })?.figures).toMatchObject({ missingTokens: 8_000 })
     expect(next({ roomTokens: 9_999 })).toBeUndefined()
   })
