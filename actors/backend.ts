@@ -25,7 +25,7 @@ import type { SchedulingPolicies, SchedulingPolicy } from '../src/scheduling/pol
 import { SubQueues, type SubQueueLoad } from '../src/scheduling/sub-queues.ts'
 import type { RequestView } from '../src/scheduling/request-view.ts'
 import { RequestWindow } from '../src/scheduling/window.ts'
-import { actorClock, stateLogic, type ActorState } from './logic.ts'
+import { actorClock, guarded, stateLogic, type ActorState } from './logic.ts'
 import type {
   BackendMessage,
   BackendReconfigure,
@@ -127,7 +127,8 @@ export class BackendState implements ActorState<BackendMessage> {
     )
     this.#health = createActor(backendMachine, { input: input.breaker, clock: actorClock(input.clock) })
     this.#health.subscribe({
-      next: (snapshot) => this.#guardedHealth(snapshot.value),
+      // XState lets what an observer throws end the process.
+      next: ({ value }) => this.#guarded(`health ${value}`, () => this.#onHealth(value))(),
       error: (error) => input.log.error({ backend: input.name, error }, 'health machine failed'),
     })
     this.#health.start()
@@ -208,8 +209,11 @@ export class BackendState implements ActorState<BackendMessage> {
     }
     const { name } = this.#input
     const message = `the actor of backend "${name}" broke and was started again`
-    const error = new OrlaError('ORLA_INVARIANT', message, { retryable: true, details: { backend: name } }).toJSON()
+    const fatal = this.#fatal?.type === 'backend.request' ? this.#fatal.request.requestId : undefined
     for (const [requestId, replyTo] of waiting) {
+      // What only waited is as it was; what broke the actor may do so again.
+      const details = { backend: name, ...(requestId !== fatal && { innocent: true }) }
+      const error = new OrlaError('ORLA_INVARIANT', message, { retryable: true, details }).toJSON()
       this.#leave(replyTo.runId, requestId)
       this.#input.post(replyTo, { type: 'stage.rejected', requestId, error })
     }
@@ -275,26 +279,32 @@ export class BackendState implements ActorState<BackendMessage> {
   }
 
   #armHold(delayMs: number): void {
-    this.#holdTimer = this.#input.clock.setTimer(delayMs, () => {
-      this.#holdTimer = undefined
-      const { name, clock } = this.#input
-      const holdMsMax = this.#input.holdMsMax!
-      const dueMs = clock.nowMs() - holdMsMax
-      const forced: RequestView[] = []
-      for (const { view } of this.#held.values()) {
-        // A microsecond of grace: sums of times are not exact, and a shorter timer would not move the clock.
-        if (view.arrivalMs - dueMs > 0.001) {
-          this.#armHold(view.arrivalMs - dueMs)
-          break
-        }
-        forced.push(view)
+    this.#holdTimer = this.#input.clock.setTimer(
+      delayMs,
+      this.#guarded('hold timer', () => this.#letGo()),
+    )
+  }
+
+  /** Lets through what was held as long as anything may be. */
+  #letGo(): void {
+    this.#holdTimer = undefined
+    const { name, clock } = this.#input
+    const holdMsMax = this.#input.holdMsMax!
+    const dueMs = clock.nowMs() - holdMsMax
+    const forced: RequestView[] = []
+    for (const { view } of this.#held.values()) {
+      // A microsecond of grace: sums of times are not exact, and a shorter timer would not move the clock.
+      if (view.arrivalMs - dueMs > 0.001) {
+        this.#armHold(view.arrivalMs - dueMs)
+        break
       }
-      for (const { requestId } of forced) this.#admit(requestId)
-      for (const { requestId, runId } of forced) {
-        this.#tellMemory({ type: 'memory.forced', backend: name, runId, requestId })
-      }
-      this.#grant()
-    })
+      forced.push(view)
+    }
+    for (const { requestId } of forced) this.#admit(requestId)
+    for (const { requestId, runId } of forced) {
+      this.#tellMemory({ type: 'memory.forced', backend: name, runId, requestId })
+    }
+    this.#grant()
   }
 
   #withdraw(requestId: string): void {
@@ -401,14 +411,12 @@ export class BackendState implements ActorState<BackendMessage> {
     this.#grant()
   }
 
-  /** XState lets what an observer throws end the process. */
-  #guardedHealth(health: BackendHealth): void {
-    try {
-      this.#onHealth(health)
-    } catch (error) {
-      this.#input.log.error({ backend: this.#input.name, health, error }, 'backend actor failed')
-      this.onCrash?.(error)
-    }
+  #guarded(message: string, run: () => void): () => void {
+    return guarded(
+      this,
+      (error) => this.#input.log.error({ backend: this.#input.name, message, error }, 'backend actor failed'),
+      run,
+    )
   }
 
   #onHealth(health: BackendHealth): void {

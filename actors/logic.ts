@@ -49,6 +49,30 @@ export function stateLogic<State extends ActorState<Message>, Message extends Ev
 }
 
 /**
+ * What a timer or a promise may call in the name of an actor: what it throws breaks that actor, as a message would, and
+ * not the process.
+ *
+ * @param report - says loudly that the actor broke
+ */
+export function guarded<Message>(
+  state: ActorState<Message>,
+  report: (error: unknown) => void,
+  run: () => void,
+): () => void {
+  return () => {
+    try {
+      run()
+    } catch (error) {
+      try {
+        report(error)
+      } finally {
+        state.onCrash?.(error)
+      }
+    }
+  }
+}
+
+/**
  * Makes and starts such an actor. XState keeps what `create` throws inside the actor; here it is thrown.
  *
  * Each has a system of its own: XState does not let an actor with a parent be stopped from outside.

@@ -24,7 +24,7 @@ import { KvLedger } from '../src/memory/ledger.ts'
 import type { WindowPolicy } from '../src/memory/window-policy.ts'
 import type { Capabilities } from '../src/schema/capabilities.ts'
 import type { CacheTransition, StageReleased, Transition } from '../src/schema/transition.ts'
-import { stateLogic, type ActorState } from './logic.ts'
+import { guarded, stateLogic, type ActorState } from './logic.ts'
 import { Prewarming, type PrewarmTotals } from './memory-prewarm.ts'
 import type { CacheBody, MemoryAdmit, MemoryMessage, Post } from './messages.ts'
 
@@ -111,6 +111,7 @@ const usageStaleMs = 6_000
 
 /** State of the memory manager, changed in place. */
 export class MemoryManagerState implements ActorState<MemoryMessage> {
+  onCrash?: ((error: unknown) => void) | undefined
   readonly ledger = new KvLedger()
   readonly #input: MemoryManagerInput
   readonly #windows = new Map<string, WindowKeeper>()
@@ -122,6 +123,7 @@ export class MemoryManagerState implements ActorState<MemoryMessage> {
   readonly #trust = new FlushTrust()
   #actions = 0
   #pressureTimer: Timer | undefined
+  #stopped = false
 
   constructor(input: MemoryManagerInput) {
     this.#input = input
@@ -154,7 +156,8 @@ export class MemoryManagerState implements ActorState<MemoryMessage> {
           survival: (awayMs) => ledger.survival(backend, awayMs),
         },
       })
-      this.#windows.set(backend, new WindowKeeper(window, input.clock, () => this.#review(backend)))
+      const guard = (run: () => void): (() => void) => this.#guarded(`review of ${backend}`, run)
+      this.#windows.set(backend, new WindowKeeper(window, input.clock, () => this.#review(backend), guard))
     }
   }
 
@@ -230,11 +233,12 @@ export class MemoryManagerState implements ActorState<MemoryMessage> {
     this.#input.log.error({ message: what, error }, 'memory manager failed')
   }
 
-  /** Ends its timers. */
+  /** Ends its timers, for good: what broke it may have been called from the middle of something that goes on. */
   stop(): void {
     const { clock } = this.#input
+    this.#stopped = true
     this.#prewarming?.stop()
-    for (const keeper of this.#windows.values()) keeper.stop()
+    for (const keeper of this.#windows.values()) keeper.end()
     for (const { timer } of this.#pending.values()) clock.clearTimer(timer)
     clock.clearTimer(this.#pressureTimer)
     this.#pending.clear()
@@ -443,10 +447,12 @@ export class MemoryManagerState implements ActorState<MemoryMessage> {
   }
 
   #act(action: CacheAction, about: Omit<Pending, 'timer' | 'kind'>): void {
+    if (this.#stopped) return
     const { clock } = this.#input
     const actionId = ++this.#actions
     const message = `no answer within ${actionTimeoutMs} ms`
-    const timer = clock.setTimer(actionTimeoutMs, () => this.#onActed(actionId, { outcome: 'timeout', message }))
+    const late = this.#guarded('timeout', () => this.#onActed(actionId, { outcome: 'timeout', message }))
+    const timer = clock.setTimer(actionTimeoutMs, late)
     this.#pending.set(actionId, { ...about, kind: action.kind, timer })
     try {
       this.#input.act(about.backend, action, actionId)
@@ -537,11 +543,16 @@ export class MemoryManagerState implements ActorState<MemoryMessage> {
 
   #armPressure(): void {
     const { policy, clock } = this.#input
-    if (policy?.underPressure === undefined || this.#pressureTimer !== undefined) return
-    this.#pressureTimer = clock.setTimer(pressureTickMs, () => {
+    if (policy?.underPressure === undefined || this.#pressureTimer !== undefined || this.#stopped) return
+    const relieve = this.#guarded('pressure', () => {
       this.#pressureTimer = undefined
       this.#relieve()
     })
+    this.#pressureTimer = clock.setTimer(pressureTickMs, relieve)
+  }
+
+  #guarded(message: string, run: () => void): () => void {
+    return guarded(this, (error) => this.#input.log.error({ message, error }, 'memory manager failed'), run)
   }
 
   #relieve(): void {
@@ -584,14 +595,23 @@ class WindowKeeper {
   readonly window: KvWindow
   readonly #clock: Clock
   readonly #review: () => void
+  readonly #onTimer: () => void
   #timer: Timer | undefined
   #dueMs = Infinity
   #lastMs = -Infinity
+  #ended = false
 
-  constructor(window: KvWindow, clock: Clock, review: () => void) {
+  constructor(window: KvWindow, clock: Clock, review: () => void, guard: (run: () => void) => () => void) {
     this.window = window
     this.#clock = clock
     this.#review = review
+    this.#onTimer = guard(() => {
+      this.#timer = undefined
+      this.#dueMs = Infinity
+      this.#lastMs = this.#clock.nowMs()
+      this.#review()
+      if (this.window.pressed) this.#arm(this.#lastMs + this.window.tickMs)
+    })
   }
 
   /** Something changed: reviews if that can matter, soon but not often. */
@@ -607,17 +627,17 @@ class WindowKeeper {
     this.#dueMs = Infinity
   }
 
+  /** Stops, and does not begin again. */
+  end(): void {
+    this.stop()
+    this.#ended = true
+  }
+
   #arm(atMs: number): void {
-    if (this.#dueMs <= atMs) return
+    if (this.#ended || this.#dueMs <= atMs) return
     this.#clock.clearTimer(this.#timer)
     this.#dueMs = atMs
-    this.#timer = this.#clock.setTimer(atMs - this.#clock.nowMs(), () => {
-      this.#timer = undefined
-      this.#dueMs = Infinity
-      this.#lastMs = this.#clock.nowMs()
-      this.#review()
-      if (this.window.pressed) this.#arm(this.#lastMs + this.window.tickMs)
-    })
+    this.#timer = this.#clock.setTimer(atMs - this.#clock.nowMs(), this.#onTimer)
   }
 }
 

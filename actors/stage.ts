@@ -552,7 +552,9 @@ export class StageActor {
     // Once somebody has seen tokens of an answer, another answer would contradict them.
     const delivered = turn.ttftMs !== null && this.#host.tokensWatched
     const other = delivered || !mayMove(error) ? undefined : this.#alternative(turn)
-    const spent = turn.attempt - turn.moves >= this.definition.attempts
+    // A request that only waited where an actor broke has not been tried.
+    const innocent = error.code === 'ORLA_INVARIANT' && error.details?.['innocent'] === true
+    const spent = !innocent && turn.attempt - turn.moves >= this.definition.attempts
     if (other === undefined && (delivered || spent || !error.retryable)) {
       this.#pushTurn(turn, { promptTokens: null, cachedTokens: null, completionTokens: null, finishReason: null })
       // Not being allowed to try again is not what went wrong.
@@ -560,6 +562,7 @@ export class StageActor {
     }
     const delayMs = other === undefined ? this.#backoffMs(turn, error) : 0
     if (other !== undefined) this.#moveTo(other, turn)
+    else if (innocent) turn.moves++
     turn.attempt++
     turn.ttftMs = null
     this.#move('retry', (before, to) =>

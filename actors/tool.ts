@@ -15,7 +15,7 @@ import type { Logger } from '../src/log.ts'
 import { parseJson } from '../src/schema/json.ts'
 import { check } from '../src/schema/standard.ts'
 import type { ToolDefinition } from '../src/workflow/tool.ts'
-import { stateLogic, type ActorState } from './logic.ts'
+import { guarded, stateLogic, type ActorState } from './logic.ts'
 import type { Post, StageAddress, ToolCallMessage, ToolMessage } from './messages.ts'
 
 /** What a tool actor is made with. */
@@ -37,6 +37,7 @@ interface Call {
 
 /** State of a tool actor, changed in place. */
 export class ToolState implements ActorState<ToolMessage> {
+  onCrash?: ((error: unknown) => void) | undefined
   readonly #input: ToolInput
   readonly #concurrency: number
   readonly #running = new Map<string, Call>()
@@ -127,7 +128,11 @@ export class ToolState implements ActorState<ToolMessage> {
     if (this.#running.get(key) !== call) return
     this.#forget(key, call)
     this.#answer(call.message, ok, bounded(content), roundMs(this.#input.clock.nowMs() - call.startedAtMs))
-    this.#startNext()
+    guarded(
+      this,
+      (error) => this.#input.log.error({ tool: this.#input.name, error }, 'tool actor failed'),
+      () => this.#startNext(),
+    )()
   }
 
   #answer({ replyTo, callId }: ToolCallMessage, ok: boolean, content: string, durationMs: number): void {

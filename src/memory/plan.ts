@@ -40,6 +40,11 @@ export type MemoryPolicyName = keyof typeof policies
 /** Names of the stock policies. */
 export const memoryPolicyNames = Object.keys(policies) as MemoryPolicyName[]
 
+/** The stock policy of that name. A new object each time. */
+export function memoryPolicy(name: MemoryPolicyName): MemoryPolicy {
+  return policies[name]()
+}
+
 /** How a runtime manages KV caches. */
 export interface MemoryOptions {
   /** A stock policy by name, or one of your own. Default `lru`: the engines by themselves. */
@@ -70,7 +75,7 @@ export interface MemoryPlan {
 /** Makes the plan of checked options. Each backend gets a window policy object of its own. */
 export function memoryPlan(options: MemoryOptions = {}): MemoryPlan {
   const { policy = 'lru', kvTokens = {}, holdMsMax = limits.holdMsDefault, prewarm = false } = options
-  const chosen: MemoryPolicy = typeof policy === 'string' ? policies[policy]() : policy
+  const chosen: MemoryPolicy = typeof policy === 'string' ? memoryPolicy(policy) : policy
   const windows: MemoryPlan['windows'] = new Map()
   if (chosen.window !== undefined) {
     for (const [backend, capacityTokens] of Object.entries(kvTokens)) {

@@ -7,6 +7,7 @@ import type { Runtime } from '../../src/runtime-api.ts'
 import { virtualClock, type VirtualClock } from '../../src/clock.ts'
 import type { Logger } from '../../src/log.ts'
 import { utf8BytesEstimator } from '../../src/prompts/estimator.ts'
+import type { WindowPolicy } from '../../src/memory/window-policy.ts'
 import type { SchedulingPolicy } from '../../src/scheduling/policy.ts'
 import { workflow } from '../../src/workflow/builder.ts'
 import { tool } from '../../src/workflow/tool.ts'
@@ -74,6 +75,19 @@ describe('a backend actor that breaks', () => {
     await runtime.close()
   })
 
+  test('costs what only waited none of its attempts', async () => {
+    const main = scripted((call) => call.answer('ok', 20), { windowRequests: 2 })
+    const { runtime, clock, breakNext, logged } = await breakable({ main })
+    const once = workflow('w').stage('s', { backend: 'main', prompt: () => 'x', retry: { attempts: 1 } })
+    const runs = Array.from({ length: 12 }, () => runtime.start(once, undefined))
+    await clock.advance(5)
+    breakNext(1)
+    const outcomes = await clock.run(Promise.all(runs.map((run) => run.outcome)))
+    expect(logged).toContain('a child is restarted')
+    expect(outcomes.map(({ state }) => state)).toEqual(runs.map(() => 'completed'))
+    await runtime.close()
+  })
+
   test('twice within five seconds, closes the runtime: every run ends, and says so', async () => {
     const main = scripted((call) => call.answer('ok', 20), { windowRequests: 2 })
     const { runtime, clock, breakNext, logged } = await breakable({ main })
@@ -116,6 +130,140 @@ test('a tool actor that breaks answers what it had, and serves the next call', a
   expect(heard).toEqual(['error: the tool was stopped before it answered', 'worked'])
   await runtime.close()
   expect([runtime.deadLetters, clock.pendingTimers]).toEqual([0, 0])
+})
+
+/** A log that throws when it is told `message`, `times` times. */
+function breakingLog(message: string, times: number): { log: Logger; logged: string[] } {
+  const logged: string[] = []
+  let left = times
+  const log: Logger = {
+    debug() {},
+    info() {},
+    warn: (_, said) => void logged.push(said),
+    error(_, said) {
+      logged.push(said)
+      if (said === message && left-- > 0) throw new Error('the log is full')
+    },
+  }
+  return { log, logged }
+}
+
+test('a memory manager that breaks in a timer is started again, and the one before it does nothing more', async () => {
+  let reviews = 0
+  const policy: WindowPolicy = {
+    name: 'broken',
+    tickMs: 100,
+    enter: () => undefined,
+    review() {
+      reviews++
+      throw new Error('no review')
+    },
+  }
+  const main = scripted((call) => call.answer('ok', 1))
+  const clock = virtualClock()
+  const { log, logged } = breakingLog('a window policy failed', 1)
+  const runtime = await createRuntime({
+    backends: { main },
+    clock,
+    log,
+    estimator: utf8BytesEstimator,
+    memory: { policy: { name: 'broken', window: () => policy }, kvTokens: { main: 1 }, holdMsMax: 1_000 },
+  })
+  const outcome = await clock.run(runtime.start(one, undefined).outcome)
+  expect(outcome.state).toBe('completed')
+  expect(logged.slice(0, 3)).toEqual(['a window policy failed', 'memory manager failed', 'a child is restarted'])
+  // One review in each tick of the second that it was held, not two.
+  expect(reviews).toBeLessThanOrEqual(12)
+  await runtime.close()
+  expect(clock.pendingTimers).toBe(0)
+})
+
+test('a backend that breaks when the time of held requests is up is started again', async () => {
+  const policy: SchedulingPolicy = {
+    name: 'broken',
+    key() {
+      throw new Error('no key')
+    },
+  }
+  const main = scripted((call) => call.answer('ok', 1))
+  const clock = virtualClock()
+  const logged: string[] = []
+  let breaks = 1
+  const log: Logger = {
+    debug() {},
+    info() {},
+    warn: (_, message) => void logged.push(message),
+    error(_, message) {
+      logged.push(message)
+      if (message.startsWith('scheduling policy failed') && breaks-- > 0) throw new Error('the log is full')
+    },
+  }
+  const runtime = await createRuntime({
+    backends: { main },
+    clock,
+    log,
+    estimator: utf8BytesEstimator,
+    scheduling: { main: { request: policy } },
+    memory: {
+      policy: {
+        name: 'never',
+        window: () => ({
+          name: 'never',
+          tickMs: 100,
+          enter: () => undefined,
+          review: () => ({ release: [], admit: [] }),
+        }),
+      },
+      kvTokens: { main: 1 },
+      holdMsMax: 500,
+    },
+  })
+  const outcome = await clock.run(runtime.start(one, undefined).outcome)
+  expect(logged.slice(1, 3)).toEqual(['backend actor failed', 'a child is restarted'])
+  expect(outcome.state).toBe('completed')
+  await runtime.close()
+  expect(clock.pendingTimers).toBe(0)
+})
+
+test('a tool actor that breaks between two calls is started again, and answers the one that waited', async () => {
+  let reads = 0
+  const breaking = {
+    ...tool({
+      description: 'd',
+      input: z.object({}),
+      concurrency: 1,
+      run: () => new Promise<string>((resolve) => void clock.setTimer(10, () => resolve('worked'))),
+    }),
+    get timeoutMs() {
+      // Checking the workflow reads it, then the call that starts at once, then the one that waited.
+      if (++reads === 3) throw new Error('not now')
+      return 1_000
+    },
+  }
+  const clock = virtualClock()
+  const heard: string[] = []
+  const main = scripted((call, i) => {
+    for (const { role, content } of call.request.messages) if (role === 'tool') heard.push(content)
+    call.answer(
+      i === 0
+        ? {
+            toolCalls: [
+              { name: 't', id: 'a' },
+              { name: 't', id: 'b' },
+            ],
+          }
+        : 'done',
+    )
+  })
+  const { log, logged } = breakingLog('', 0)
+  const runtime = await createRuntime({ backends: { main }, clock, log, estimator: utf8BytesEstimator })
+  const definition = workflow('w').stage('s', { backend: 'main', prompt: () => 'x', tools: { t: breaking } })
+  const outcome = await clock.run(runtime.start(definition, undefined).outcome)
+  expect(outcome.state).toBe('completed')
+  expect(heard).toEqual(['worked', 'error: the tool was stopped before it answered'])
+  expect(logged).toEqual(['tool actor failed', 'a child is restarted'])
+  await runtime.close()
+  expect(clock.pendingTimers).toBe(0)
 })
 
 test('ten thousand runs of which one in a hundred breaks: the others end as if nothing had happened', async () => {

@@ -3,7 +3,7 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import { fileURLToPath } from 'node:url'
-import { describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { generatedSubject } from '../../src/testbed/sim-test/generated.ts'
 import { playScenario } from '../../src/testbed/sim-test/play.ts'
 import { drawScenario, simFaultNames } from '../../src/testbed/sim-test/scenario.ts'
@@ -13,6 +13,10 @@ import type { SimSetup, SimSubject } from '../../src/testbed/sim-test/subject.ts
 /** The campaign (npm run test:sim) plays 10,000. */
 const seeds = Number(process.env['ORLA_SIM_SEEDS'] ?? 300)
 const main = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url))
+
+// XState's development build warns when a machine is made in the middle of another's action, as a restart does.
+beforeAll(() => void vi.spyOn(console, 'warn').mockImplementation(() => {}))
+afterAll(() => void vi.restoreAllMocks())
 
 test(`${seeds} seeds with all faults break nothing, and every kind of fault strikes`, async () => {
   const report = await simTest({ seeds })

@@ -4,8 +4,10 @@ import { z } from 'zod'
 import { openAi } from '../../engines/openai.ts'
 import type { BackendDefinition } from '../../engines/backend-definition.ts'
 import type { Mapper } from '../../mapping/mapper.ts'
+import { memoryPolicy } from '../../memory/plan.ts'
 import { utf8BytesEstimator } from '../../prompts/estimator.ts'
 import type { ChatRequest } from '../../schema/chat.ts'
+import { schedulingPolicy } from '../../scheduling/registry.ts'
 import { user } from '../../schema/message.ts'
 import type { Reply } from '../../simulator/responder.ts'
 import { simpleSpeeds } from '../../simulator/simple-model.ts'
@@ -13,6 +15,7 @@ import { createSimulated } from '../../simulator/simulated.ts'
 import { workflow, type Workflow } from '../../workflow/builder.ts'
 import { tool, type ToolDefinition } from '../../workflow/tool.ts'
 import type { SimBackend, SimRun, SimStage } from './scenario.ts'
+import { breakableMemory, breakablePolicy } from './crashes.ts'
 import type { SimAnswer, SimKit, SimSetup, SimSubject } from './subject.ts'
 
 const simulated = createSimulated(openAi)
@@ -26,7 +29,8 @@ export const generatedSubject: SimSubject = {
   setUp(kit): SimSetup {
     const { scenario } = kit
     const definitions = new Map(scenario.backends.map((backend) => [backend.name, backendOf(backend)]))
-    const tools = { note: noteTool(kit) }
+    let starting = false
+    const tools = { note: noteTool(kit, () => starting) }
     const choose = mapperOf(kit)
     return {
       backends: Object.fromEntries(definitions),
@@ -36,13 +40,16 @@ export const generatedSubject: SimSubject = {
         scheduling: Object.fromEntries(
           scenario.backends.map(({ name, stagePolicy, requestPolicy }) => [
             name,
-            { stage: stagePolicy, request: requestPolicy },
+            {
+              stage: schedulingPolicy(stagePolicy),
+              request: breakablePolicy(schedulingPolicy(requestPolicy), () => kit.crash()),
+            },
           ]),
         ),
         ...(scenario.failover && { failover: peersOf(scenario.backends) }),
         ...(scenario.memory !== undefined && {
           memory: {
-            policy: scenario.memory.policy,
+            policy: breakableMemory(memoryPolicy(scenario.memory.policy), () => kit.crash()),
             holdMsMax: scenario.memory.holdMsMax,
             ...(scenario.memory.kvTokens !== undefined && {
               kvTokens: Object.fromEntries(scenario.backends.map(({ name }) => [name, scenario.memory!.kvTokens!])),
@@ -53,7 +60,12 @@ export const generatedSubject: SimSubject = {
       start(runtime, run) {
         const { priority, tenant, deadlineMs } = run
         const options = { priority, tenant, ...(deadlineMs !== undefined && { deadlineMs }) }
-        return runtime.start(workflowOf(run, tools, choose), { index: run.index }, options)
+        starting = true
+        try {
+          return runtime.start(workflowOf(run, tools, choose), { index: run.index }, options)
+        } finally {
+          starting = false
+        }
       },
       judge: (run, { result }, answers) => judge(run, result as Record<string, unknown>, answers),
     }
@@ -139,12 +151,11 @@ function textOf({ id, json, tokens }: Plan): string {
 }
 
 /** A tool with an effect. */
-function noteTool(kit: SimKit): ToolDefinition {
+function noteTool(kit: SimKit, isStarting: () => boolean): ToolDefinition {
   const draw = kit.draw('tool')
-  return tool({
+  const note = tool({
     description: 'Notes something.',
     input: z.object({ key: z.string() }),
-    timeoutMs: 3_000,
     concurrency: 2,
     async run({ key }, context) {
       const form = kit.strikes('tool') ? draw.int(0, 4) : undefined
@@ -158,6 +169,14 @@ function noteTool(kit: SimKit): ToolDefinition {
       return { noted: key }
     },
   })
+  return {
+    ...note,
+    get timeoutMs() {
+      // Who checks the workflow reads it as well, and is no actor.
+      if (!isStarting()) kit.crash()
+      return 3_000
+    },
+  }
 }
 
 function mapperOf(kit: SimKit): Mapper {

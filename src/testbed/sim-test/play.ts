@@ -15,6 +15,7 @@ import { createRuntime } from '../../runtime.ts'
 import type { Run, Runtime, RuntimeOptions } from '../../runtime-api.ts'
 import type { RunEvent } from '../../schema/transition.ts'
 import type { RunOutcome } from '../../workflow/report.ts'
+import { SimCrashes } from './crashes.ts'
 import { faultyBackend } from './faulty-backend.ts'
 import { SimOracles, type SimViolation } from './oracles.ts'
 import { Draw, type Scenario, type SimDeed, type SimFaultName, type SimRun } from './scenario.ts'
@@ -57,6 +58,7 @@ class Play {
   readonly #scenario: Scenario
   readonly #clock: VirtualClock
   readonly #oracles: SimOracles
+  readonly #crashes: SimCrashes
   readonly #setup: SimSetup
   readonly #hash = createHash('sha256')
   readonly #struck: SimTrace['struck'] = {}
@@ -69,11 +71,17 @@ class Play {
   readonly #tail: RunEvent[] = []
   #events = 0
   #isCalm = false
+  #isClosed = false
 
   constructor(scenario: Scenario, subject: SimSubject) {
     this.#scenario = scenario
     this.#clock = virtualClock({ seed: scenario.seed })
-    this.#oracles = new SimOracles(() => this.#clock.nowMs())
+    this.#oracles = new SimOracles(() => this.#clock.nowMs(), { isBroken: () => this.#crashes.any })
+    this.#crashes = new SimCrashes({
+      strikes: () => this.#strikes('crash'),
+      nowMs: () => this.#clock.nowMs(),
+      gapMs: scenario.crashGapMs,
+    })
     this.#setup = subject.setUp(this.#kit())
   }
 
@@ -85,7 +93,7 @@ class Play {
       for (const deed of this.#scenario.deeds) this.#at(deed.atMs, () => this.#do(runtime, deed))
       await this.#safety(runtime)
       await this.#liveness(runtime)
-      this.#oracles.finish(runtime)
+      this.#oracles.finish(runtime, { closed: this.#closed })
       await this.#close(runtime)
     } catch (error) {
       this.#oracles.violated('crash', `it threw ${messageOf(error)}`)
@@ -154,7 +162,7 @@ class Play {
     } catch (error) {
       // A backend that the workflow names may be gone: then the start is refused, which is an answer.
       if (!('code' in (error as object))) this.#oracles.violated('typed', `start threw ${messageOf(error)}`)
-      else if (run.index >= 1_000 && !this.#hasChanges()) this.#oracles.violated('recovery', messageOf(error))
+      else if (run.index >= 1_000 && !this.#hasLosses()) this.#oracles.violated('recovery', messageOf(error))
       return
     }
     this.#runs.set(run.index, started)
@@ -173,14 +181,19 @@ class Play {
     if (outcome.state === 'completed') {
       const wrong = this.#setup.judge?.(run, outcome, answers)
       if (wrong !== undefined) this.#oracles.violated('truth', `run ${run.index}: ${wrong}`)
-    } else if (run.index >= 1_000 && !this.#hasChanges()) {
+    } else if (run.index >= 1_000 && !this.#hasLosses()) {
       this.#oracles.violated('recovery', `run ${run.index} is ${outcome.state}: ${outcome.error?.message}`)
     }
   }
 
-  /** Where backends were changed, one that a run needs may be gone for good. */
-  #hasChanges(): boolean {
-    return this.#scenario.deeds.some((deed) => deed.do === 'remove')
+  /** Whether what a run needs may be gone for good. */
+  #hasLosses(): boolean {
+    return this.#closed || this.#scenario.deeds.some((deed) => deed.do === 'remove')
+  }
+
+  /** Whether the runtime was closed, or closed itself, before its time. */
+  get #closed(): boolean {
+    return this.#isClosed || this.#crashes.gaveUp
   }
 
   #do(runtime: Runtime, deed: SimDeed): void {
@@ -209,6 +222,9 @@ class Play {
           return void runtime.replaceBackend(deed.backend, definition(deed.backend)).catch(refused)
         case 'remove':
           return void runtime.removeBackend(deed.backend).catch(refused)
+        case 'close':
+          this.#isClosed = true
+          return void runtime.close().catch(refused)
         case 'add':
           return void runtime.addBackend(deed.backend, definition(deed.backend)).catch(refused)
       }
@@ -279,6 +295,7 @@ class Play {
       warn() {},
       error: (details, message) => {
         const { error } = details as { error?: unknown }
+        if (this.#crashes.explains(error, message)) return
         this.#oracles.violated('crash', error === undefined ? message : `${message}: ${messageOf(error)}`)
       },
     }
@@ -290,6 +307,7 @@ class Play {
       clock: this.#clock,
       draw: (label) => this.#draw(label),
       strikes: (fault) => this.#strikes(fault),
+      crash: () => this.#crashes.break(),
       effect: ({ idempotencyKey }) => this.#oracles.effect(idempotencyKey),
       answered: ({ idempotencyKey }) => this.#oracles.answered(idempotencyKey),
     }

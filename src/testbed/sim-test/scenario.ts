@@ -18,6 +18,7 @@ export const simFaults = {
   mapper: 'mappers throw, take long, name backends that there are not',
   cancel: 'callers cancel',
   change: 'backends are reconfigured, drained, replaced, added and removed at work',
+  crash: 'actors of backends, tools and the memory manager break in the middle of a message',
   delay: 'messages between runs and the actors that they share take their time',
 } as const
 
@@ -75,6 +76,7 @@ export type SimDeed =
   | { atMs: number; do: 'reconfigure'; backend: string; windowRequests: number; queueCapacity: number }
   | { atMs: number; do: 'schedule'; backend: string; stage: SchedulingPolicyName; request: SchedulingPolicyName }
   | { atMs: number; do: 'drain' | 'resume' | 'replace' | 'remove' | 'add'; backend: string }
+  | { atMs: number; do: 'close' }
 
 /** What one seed plays. */
 export interface Scenario {
@@ -83,6 +85,8 @@ export interface Scenario {
   faults: Partial<Record<SimFaultName, number>>
   backends: readonly SimBackend[]
   failover: boolean
+  /** Between two crashes of actors, ms at least. With less than supervisors tolerate, the runtime may give up. */
+  crashGapMs: number
   memory?: { policy: MemoryPolicyName; kvTokens?: number; holdMsMax: number }
   runs: readonly SimRun[]
   deeds: readonly SimDeed[]
@@ -158,6 +162,7 @@ export function drawScenario(seed: number, allowed: readonly SimFaultName[]): Sc
     faults,
     backends,
     failover: draw.chance(0.5),
+    crashGapMs: draw.one([0, 6_000, 6_000]),
     ...(memory !== undefined && { memory }),
     runs,
     deeds: drawDeeds(draw, faults, { runs, names, calmAtMs }),
@@ -223,5 +228,6 @@ function drawDeeds(
       })
     } else deeds.push({ atMs, do: kind, backend })
   }
+  if (faults.change !== undefined && draw.chance(0.1)) deeds.push({ atMs: draw.int(0, calmAtMs), do: 'close' })
   return deeds.sort((a, b) => a.atMs - b.atMs)
 }

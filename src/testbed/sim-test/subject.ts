@@ -24,6 +24,8 @@ export interface SimKit {
   draw(label: string): Draw
   /** Whether a fault of that kind strikes now; false once faults have ended. Counted as injected if it does. */
   strikes(fault: SimFaultName): boolean
+  /** Call it in a policy: it breaks the actor that runs it, if a crash strikes. */
+  crash(): void
   /** Call it where a tool has its effect, once a call: an effect that happens twice is a violation. */
   effect(context: ToolContext): void
   /** Call it where a tool is about to return its answer: it must have had its effect. */
