@@ -112,7 +112,7 @@ export class RuntimeForesight implements Foresight {
     else told(measured)
   }
 
-  /** Computes what is known of a stage's prompt. `ended` hears of it exactly once. */
+  /** Computes what is known of a stage's prompt. `ended` hears of it once, unless it is abandoned. */
   prefill(
     backend: string,
     { runId, stage }: Extract<CacheAction, { kind: 'prefill' }>,
@@ -124,21 +124,28 @@ export class RuntimeForesight implements Foresight {
     const call = this.#input.chat(backend, known.request, known.context)
     if (typeof call === 'string') return ended({ busy: true, message: call })
     this.#calls.set(actionId, call)
+    const over = (outcome: PrefillOutcome): void => {
+      // Not asked for any more by whoever counts actions now.
+      if (this.#calls.get(actionId) !== call) return
+      this.#calls.delete(actionId)
+      ended(outcome)
+    }
     call.result.then(
-      ({ usage }) => {
-        this.#calls.delete(actionId)
-        ended({ usage, message: '' })
-      },
-      (error: unknown) => {
-        this.#calls.delete(actionId)
-        ended({ message: messageOf(error) })
-      },
+      ({ usage }) => over({ usage, message: '' }),
+      (error: unknown) => over({ message: messageOf(error) }),
     )
   }
 
   /** Stops a prefill. Does nothing if it is over. */
   stop(actionId: number, why: string): void {
     this.#calls.get(actionId)?.cancel(new CancelledError('sibling', why))
+  }
+
+  /** The memory manager was started again and counts its actions anew: what is under way is nobody's. */
+  abandon(): void {
+    const calls = [...this.#calls.values()]
+    this.#calls.clear()
+    for (const call of calls) call.cancel(new CancelledError('sibling', 'the memory manager was started again'))
   }
 
   /** A run is over. */

@@ -188,6 +188,7 @@ class OrlaRuntime implements Runtime {
         act: (backend, action, actionId) => this.#act(backend, action, actionId),
         stop: (actionId, why) => this.#foresight?.stop(actionId, why),
       })
+      if (broken !== undefined) this.#foresight?.abandon()
       // It knows nothing of what the one before it held back.
       if (broken !== undefined)
         for (const name of this.#backends.names) this.#backends.tell(name, { type: 'backend.readmit' })
