@@ -96,7 +96,11 @@ describe('prewarming', () => {
     const third = runtime.start(review, undefined)
     await runtime.clock.advance(100)
     expect(calls).toHaveLength(2)
-    calls[1]!.delta('hi').answer({ content: 'hi', usage })
+    // Nobody waits for a prompt any more, but the only slot is taken.
+    calls[1]!.delta('hi')
+    await runtime.clock.advance(250)
+    expect(calls).toHaveLength(2)
+    calls[1]!.answer({ content: 'hi', usage })
     await runtime.clock.advance(100)
     expect(calls).toHaveLength(3)
     third.cancel()

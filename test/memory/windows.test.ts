@@ -125,6 +125,31 @@ describe('the KV window', () => {
     expect(window.pressed).toBe(false)
   })
 
+  test('lets pins run out with continuum, and the newest go first where the rest does not fit', () => {
+    const window = windowOf('continuum', 1_000)
+    const serve = (run: number, nowMs: number, tokens: number): boolean => {
+      const { admitted } = window.request(request(run, nowMs, tokens), nowMs)
+      if (admitted) window.finished(`r${run}`, tokens, nowMs)
+      if (admitted) window.waits(`r${run}`, 'tool', nowMs)
+      return admitted
+    }
+    expect([serve(1, 0, 500), serve(2, 10, 400)]).toEqual([true, true])
+    expect(serve(3, 20, 300)).toBe(false)
+    // Two seconds is what a wait of which nothing is known is taken for; by then no pin pays any more.
+    const released: string[] = []
+    const admitted: string[] = []
+    for (let nowMs = 500; nowMs < 200_000; nowMs += 500) {
+      for (const { kind, runId } of window.review(nowMs)) (kind === 'released' ? released : admitted).push(runId)
+    }
+    expect([released.toSorted(), admitted]).toEqual([['r1', 'r2'], ['r3']])
+    const full = windowOf('continuum', 1_000)
+    for (const run of [1, 2]) full.request(request(run, 0, 400), run)
+    for (const run of [1, 2]) full.finished(`r${run}`, 700, 10)
+    full.waits('r1', 'tool', 10)
+    full.waits('r2', 'tool', 10)
+    expect(full.review(11).map(({ runId }) => runId)).toContain('r2')
+  })
+
   test('counts what runs share once', () => {
     const window = windowOf('price', 100_000)
     for (let run = 0; run < 3; run++) window.request(request(run, 0, 100), 0)
