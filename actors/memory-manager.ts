@@ -105,7 +105,7 @@ const decisionsMax = 256
 const pressureTickMs = 2_000
 /** Reviews of one window are at least this far apart, ms, and farther with many runs: a review looks at all of them. */
 const reviewSpacingMs = 50
-const reviewSpacingMsPerRun = 0.02
+const reviewSpacingMsPerRun = 0.04
 /** What an engine said of its use counts for so long, ms; after that the ledger speaks. */
 const usageStaleMs = 6_000
 

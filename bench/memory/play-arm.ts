@@ -56,6 +56,8 @@ export interface ArmOutcome {
   failed: number
   flushes: number
   refusedFlushes: number
+  /** Prefills ahead that gave way, failed or were given up. */
+  stoppedPrefills?: number
 }
 
 /** Plays one arm. */

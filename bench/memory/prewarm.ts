@@ -88,7 +88,7 @@ async function play({ rate, skipped }: Load, prewarm: boolean, seed: number): Pr
   }
   await clock.run(Promise.all(all))
   const seconds = clock.nowMs() / 1_000
-  const computed = runtime.backends().find(({ name }) => name === 'heavy')!.prewarm?.computedTokens ?? 0
+  const ahead = runtime.backends().find(({ name }) => name === 'heavy')!.prewarm
   await clock.run(runtime.close())
   return {
     runs: runsCount,
@@ -97,8 +97,8 @@ async function play({ rate, skipped }: Load, prewarm: boolean, seed: number): Pr
     runsPerSecond: runsCount / seconds,
     outputTokensPerSecond: sums.output / seconds,
     hitRatio: sums.cached / Math.max(1, sums.prompt),
-    // Computed for a second time or for nothing: what prewarming computed beyond what was then found.
-    rePrefilledTokens: Math.max(0, computed - sums.cached),
+    // What prefills that were done computed beyond what was then found.
+    rePrefilledTokens: Math.max(0, (ahead?.computedTokens ?? 0) - sums.cached),
     ttftsMs: ttftsMs.toSorted((a, b) => a - b),
     maxHoldMs: 0,
     holds: 0,
@@ -108,6 +108,7 @@ async function play({ rate, skipped }: Load, prewarm: boolean, seed: number): Pr
     failed: sums.failed,
     flushes: 0,
     refusedFlushes: 0,
+    stoppedPrefills: ahead?.stopped ?? 0,
   }
 }
 

@@ -110,9 +110,10 @@ export function findings(cells: readonly Cell[]): string[] {
     }
     if (workload.startsWith('prewarm')) {
       const [off, on] = [at(0, 'no prewarm'), at(0, 'prewarm')]
+      const stopped = spread((on?.outcomes ?? []).map((o) => o.stoppedPrefills ?? 0)).mean
       const lost = spread((on?.outcomes ?? []).map((o) => o.rePrefilledTokens)).mean
       found.push(
-        `${workload}: TTFT p50 of the second stage ${Math.round(meanOf(off, 'p50'))} ms without and ${Math.round(meanOf(on, 'p50'))} ms with prewarming, p99 ${Math.round(meanOf(off, 'p99'))} and ${Math.round(meanOf(on, 'p99'))} ms; ${Math.round(lost)} prompt tokens computed and not used in ${on?.outcomes[0]?.runs ?? 0} runs.`,
+        `${workload}: TTFT p50 of the second stage ${Math.round(meanOf(off, 'p50'))} ms without and ${Math.round(meanOf(on, 'p50'))} ms with prewarming, p99 ${Math.round(meanOf(off, 'p99'))} and ${Math.round(meanOf(on, 'p99'))} ms. In ${on?.outcomes[0]?.runs ?? 0} runs, ${stopped.toFixed(0)} prefills gave way, and those that did not computed ${Math.round(lost)} prompt tokens more than were found cached.`,
       )
       continue
     }
@@ -129,14 +130,23 @@ export function findings(cells: readonly Cell[]): string[] {
           ? '.'
           : `; against ${best.arm}, the published gate with most output, ${times(best, 'outputTokensPerSecond')} times its output and ${times(best, 'p99')} times its p99.`),
     )
+    const lru = at(2, 'lru')
     const { meanMs, share } = waiting(price)
     found.push(
-      `${workload} at ratio 2: turns under price wait ${(meanMs / 1_000).toFixed(1)} s on average, which follows from its output (Little's law); ${(100 * share).toFixed(0)} % of them wait for more than ${waitMsMin / 1_000} s. Shared equally among those, that is ${(meanMs / share / 1_000).toFixed(0)} s each: no order of holds gives a p99 below it at this output without making turns wait whose context is there.`,
+      `${workload} at ratio 2: p99 is ${seconds(meanOf(price, 'p99'))} s under price and ${seconds(meanOf(lru, 'p99'))} s under lru, where nobody is held and the median is ${seconds(meanOf(lru, 'p50'))} s (price: ${seconds(meanOf(price, 'p50'))} s). Turns under price wait ${seconds(meanMs)} s on average, which follows from its output (Little's law); shared equally among the ${(100 * share).toFixed(0)} % that wait for more than ${waitMsMin / 1_000} s, that is ${seconds(meanMs / share)} s each: a rough lower bound of p99 at this output, unless turns are made to wait whose context is there.`,
+    )
+    const ahead = pressed.flatMap((ratio) => leaders(cells, workload, ratio))
+    found.push(
+      ahead.length === 0
+        ? `${workload}: no published arm has more output than price at ratios ${pressed.join(', ')}.`
+        : `${workload}: more output than price have ${ahead.join('; ')}.`,
     )
     const below = [0.25, 0.5, 0.7].flatMap((ratio) => pairedChange(at(ratio, 'price'), at(ratio, 'lru')))
     if (below.length > 0) {
+      const percent = (share: number): string => `${share < 0 ? '' : '+'}${(100 * share).toFixed(1)} %`
+      const p99 = [0.25, 0.5, 0.7].map((ratio) => meanOf(at(ratio, 'price'), 'p99') / meanOf(at(ratio, 'lru'), 'p99'))
       found.push(
-        `${workload} up to ratio 0.7: output of price within ${(100 * Math.max(...below)).toFixed(1)} % of lru, mean of pairs over seeds.`,
+        `${workload} up to ratio 0.7: output of price against lru from ${percent(Math.min(...below))} to ${percent(Math.max(...below))}, means of pairs over seeds; p99 at most ${Math.max(...p99).toFixed(1)} times that of lru.`,
       )
     }
   }
@@ -153,17 +163,38 @@ function waiting({ outcomes }: Cell): { meanMs: number; share: number } {
   return { meanMs, share: all.filter((ms) => ms > waitMsMin).length / Math.max(1, all.length) }
 }
 
+/** Ratios at which contexts do not all fit. */
+const pressed = [1, 1.5, 2, 2.5]
+/** Less than this share is no difference. */
+const aheadMin = 0.005
+
+/** Arms with more output than price, in words. */
+function leaders(cells: readonly Cell[], workload: string, ratio: number): string[] {
+  const here = cells.filter((cell) => cell.workload === workload && cell.ratio === ratio)
+  const own = meanOf(
+    here.find(({ arm }) => arm === 'price'),
+    'outputTokensPerSecond',
+  )
+  return here
+    .filter((cell) => !cell.arm.startsWith('price') && meanOf(cell, 'outputTokensPerSecond') > own * (1 + aheadMin))
+    .map((cell) => `${cell.arm} at ${ratio} (${(meanOf(cell, 'outputTokensPerSecond') / own).toFixed(2)} times)`)
+}
+
+function seconds(ms: number): string {
+  return (ms / 1_000).toFixed(ms < 10_000 ? 1 : 0)
+}
+
 /** Mean over seeds of how far one arm's output is from the other's, as a share. */
 function pairedChange(a: Cell | undefined, b: Cell | undefined): number[] {
   if (a === undefined || b === undefined) return []
   const changes = a.outcomes.map((o, i) => o.outputTokensPerSecond / b.outcomes[i]!.outputTokensPerSecond - 1)
-  return [Math.abs(spread(changes).mean)]
+  return [spread(changes).mean]
 }
 
 /** What belongs to the figures, whatever they are. */
 export function settings(wallSeconds: number): string[] {
   return [
-    `Wall time ${Math.round(wallSeconds)} s. Ratio: mean tokens of all live contexts, shared beginnings once, over the pool; the pool is scaled. Closed loop: 64 runs live with people at them, three hours after ten minutes of warm-up; 128 without, 20 minutes after 5. Waits and lengths as in the workload; Qwen3-Coder-30B-A3B on H200 with vLLM's habits; dag-math on RTX PRO 6000, Qwen3-8B, SGLang's habits. Seeds 1 to 10; constants of price were swept on seeds 21 to 26 of claude-code, 21 and 22 of swe-agent, and a workload of fast-growing contexts that is not here; of the sets for judging only, seeds 21 and 22 of azure-agent were looked at along with them.`,
+    `Wall time ${Math.round(wallSeconds)} s. Ratio: mean tokens of all live contexts, shared beginnings once, over the pool; the pool is scaled. Closed loop: 64 runs live with people at them, three hours after ten minutes of warm-up; 128 without, 20 minutes after 5. Waits and lengths as in the workload; Qwen3-Coder-30B-A3B on H200 with vLLM's habits; dag-math on RTX PRO 6000, Qwen3-8B, SGLang's habits. Seeds 1 to 10; constants of price were swept on seeds 21 to 26 of claude-code, 21 and 22 of swe-agent, and a workload of fast-growing contexts that is not here; of the sets for judging only, seeds 21 and 22 of azure-agent were looked at along with them. That a large context which was held for long is not passed by small ones was added after a first sweep over all of this.`,
     'TTFT counts from ready to first token, holds included; turns without a first token at the end count with their wait so far. Fairness: Jain index over the turns a second of each run. No hold is longer than 30 minutes.',
     'A p99 of a third of the published gate with most output is not reached. The mean wait follows from output; the row that is told all waits in advance has hardly more output, and the rows with other exchange shares show that exchanging places more often costs output and does not shorten the tail: who gives up a place waits in turn.',
     'What it does not show: a real engine, more than one backend, and whether people accept a hold. The published gates are built from their descriptions, at one backend: choosing a place for a resumed run does not arise.',
