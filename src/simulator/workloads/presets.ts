@@ -5,6 +5,7 @@ import { OptionsError, type Issue } from '../../errors.ts'
 import { claudeCode, sweAgent } from './presets/agents.ts'
 import { dagMath, supportTicket } from './presets/dags.ts'
 import type { Preset, PresetOptions } from './presets/preset.ts'
+import { mix } from './presets/mix.ts'
 import { chat, codeComplete, longChat, sweOneshot } from './presets/requests.ts'
 import type { Workload } from './workload.ts'
 
@@ -17,6 +18,7 @@ const presets = {
   chat,
   'code-complete': codeComplete,
   'long-chat': longChat,
+  mix,
 } as const satisfies Record<string, Preset>
 
 /** Name of a workload preset. */
