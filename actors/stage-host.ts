@@ -4,6 +4,8 @@ import type { Clock, Random } from '../src/clock.ts'
 import type { ChatCall, ChatContext, ChatSink } from '../src/engines/driver.ts'
 import type { ContextChain } from '../src/prompts/chain.ts'
 import type { PromptMeasure } from '../src/prompts/conversation.ts'
+import type { CriticalPaths } from '../src/prediction/critical-path.ts'
+import type { StageHistory } from '../src/prediction/stage-history.ts'
 import type { TokenCorrection } from '../src/prompts/correction.ts'
 import type { CompiledPrompt } from '../src/prompts/template.ts'
 import type { ChatRequest, DeltaChannel, ToolSpec } from '../src/schema/chat.ts'
@@ -47,6 +49,12 @@ export interface StageServices {
   /** Messages of a prompt template: at once when small, from the pool when large. */
   render(prompt: CompiledPrompt, context: StageContext): readonly Message[] | Promise<readonly Message[]>
   correction: TokenCorrection
+  /** What stages of each class took. */
+  history: StageHistory
+  /** What remains of runs, from history. */
+  paths: CriticalPaths
+  /** Whether any policy reads forecasts. */
+  forecasts(): boolean
   /** Hears what is known of prompts ahead; undefined without prewarming. */
   foresight: Foresight | undefined
   /** Hears of every turn that got its answer. */
@@ -83,6 +91,8 @@ export interface StageHost {
   readonly deadlineAtMs: number
   /** Tokens that the run was served so far. */
   readonly attainedTokens: number
+  /** Service on the longest way from the end of a stage to the end of the run, predicted, ms. */
+  remainingAfterMs(stage: StageDefinition): number
   /** True if somebody sees token events of this run. */
   readonly tokensWatched: boolean
   /** Ms since the run started. */

@@ -92,6 +92,8 @@ export class StageActor {
   #phase: Phase
   #repairs = 0
   /** Tokens of the answer, for stages with a script. */
+  /** Time at engines so far, over all turns that were answered, ms. */
+  #servedMs = 0
   #scriptedTokens: number | undefined
   #turn: Turn | undefined
   /** Its own last prompt that an engine computed. Meanwhile the run may have sent others there. */
@@ -321,6 +323,7 @@ export class StageActor {
       this.#chain === undefined ? 0 : commonPrefix(this.#chain, chain).tokens,
     )
     const addedTokens = Math.max(0, promptTokens - correction.correct(this.#backend, this.#model, knownTokens))
+    const outputTokens = this.#scriptedTokens ?? definition.params.maxTokens ?? outputTokensGuess
     this.#move('enqueued', (from, to) =>
       this.#host.emit({
         ...this.#turnFields(turn),
@@ -353,13 +356,25 @@ export class StageActor {
           requestPriority: this.#priorities.request,
           promptTokens,
           uncachedTokens: addedTokens,
-          outputTokens: this.#scriptedTokens ?? definition.params.maxTokens ?? outputTokensGuess,
+          outputTokens,
+          ...(this.#services.forecasts() ? this.#forecast(addedTokens, outputTokens) : noForecast),
           runStartedAtMs: this.#host.startedAtMs,
           attainedTokens: this.#host.attainedTokens,
           deadlineMs: this.#host.deadlineAtMs,
         },
       },
     )
+  }
+
+  /** What history says of this turn, and of what its run needs from here on. */
+  #forecast(uncachedTokens: number, askedTokens: number): { serviceMs: number; remainingMs: number } {
+    const { history } = this.#services
+    const { stageClass } = this.definition
+    // Scripted answers have as many tokens as they say.
+    const outputTokens = this.#scriptedTokens ?? history.outputTokens(stageClass, askedTokens)
+    const serviceMs = history.turnServiceMs(stageClass, uncachedTokens, outputTokens)
+    const stageMs = Math.max(serviceMs, history.stageServiceLeftMs(stageClass, this.#servedMs) ?? 0)
+    return { serviceMs, remainingMs: stageMs + this.#host.remainingAfterMs(this.definition) }
   }
 
   // --- inference
@@ -441,6 +456,9 @@ export class StageActor {
 
   #onAnswer(turn: Turn, result: ChatResult): void {
     const { usage, finishReason } = result
+    const serviceMs = this.#services.clock.nowMs() - turn.grantedAtMs
+    this.#servedMs += serviceMs
+    this.#services.history.answered(this.definition.stageClass, usage.completionTokens, serviceMs)
     this.#services.correction.learn(this.#backend, this.#model, turn.measure.tokens, usage.promptTokens)
     this.#host.attain((usage.promptTokens ?? turn.measure.tokens) + (usage.completionTokens ?? 0))
     this.#pushTurn(turn, {
@@ -638,6 +656,7 @@ export class StageActor {
   // --- endings
 
   #complete(value: unknown, reason: string): void {
+    this.#services.history.completed(this.definition.stageClass, this.#servedMs)
     this.#epoch++
     this.#clearTimers()
     const turns = this.report.turns.length
@@ -819,6 +838,7 @@ export class StageActor {
 
 /** Answer length that a policy may assume when a stage sets no limit: the median of agent turns in public traces. */
 const outputTokensGuess = 217
+const noForecast = { serviceMs: 0, remainingMs: 0 }
 
 /** Whether another backend may do what this one did not: it is sick, full or gone, or lacks the key, model or room. */
 function mayMove(error: OrlaError): boolean {

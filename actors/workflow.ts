@@ -38,6 +38,8 @@ export interface WorkflowInput {
   priority: number
   /** Ms from start; undefined without a deadline. */
   deadlineMs: number | undefined
+  /** When it should be done, ms from its start; nothing happens if it is not. */
+  targetMs?: number | undefined
 }
 
 /** What a run needs of the runtime. */
@@ -98,7 +100,7 @@ export class WorkflowActor implements RunEffects, StageHost {
     this.tenant = input.tenant
     this.priority = input.priority
     this.startedAtMs = clock.nowMs()
-    this.deadlineAtMs = input.deadlineMs === undefined ? Number.POSITIVE_INFINITY : this.startedAtMs + input.deadlineMs
+    this.deadlineAtMs = this.startedAtMs + Math.min(input.deadlineMs ?? Infinity, input.targetMs ?? Infinity)
     this.#definition = input.definition
     this.#progress = new RunProgress(input.definition.stages)
     this.#results = Array.from({ length: input.definition.stages.length })
@@ -293,6 +295,10 @@ export class WorkflowActor implements RunEffects, StageHost {
 
   elapsedMs(): number {
     return roundMs(this.services.clock.nowMs() - this.startedAtMs)
+  }
+
+  remainingAfterMs(stage: StageDefinition): number {
+    return this.services.paths.afterMs(this.#definition.stages, stage.index)
   }
 
   attain(tokens: number): void {

@@ -22,6 +22,10 @@ const benches: Record<string, Entry> = {
     about: "memory policies against the engine's own LRU, in virtual time (takes --sessions and --html)",
     load: () => import('./memory.ts'),
   },
+  scheduling: {
+    about: 'scheduling policies on a fixed mix of runs, by load, in virtual time',
+    load: () => import('./scheduling.ts'),
+  },
   sse: {
     about: 'reading the event stream of an answer, beside eventsource-parser alone',
     load: () => import('./sse.ts'),

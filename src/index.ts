@@ -43,11 +43,18 @@ export { createLogger } from './log.ts'
 export type { Logger } from './log.ts'
 
 // Scheduling and mapping
+export { earliestStart } from './scheduling/earliest-start.ts'
+export { fair } from './scheduling/fair.ts'
 export { fcfs } from './scheduling/fcfs.ts'
+export { leastAttained } from './scheduling/least-attained.ts'
 export { priority } from './scheduling/priority.ts'
+export { responseRatio } from './scheduling/response-ratio.ts'
 export { shortestFirst } from './scheduling/shortest-first.ts'
+export { shortestRemaining } from './scheduling/shortest-remaining.ts'
+export { weightedShortest } from './scheduling/weighted-shortest.ts'
 export type { KeyedPolicy, PickPolicy, SchedulingPolicy } from './scheduling/policy.ts'
 export type { RequestView } from './scheduling/request-view.ts'
+export type { StageClassFacts } from './prediction/stage-history.ts'
 export type { BackendView, Mapper, MappingDecision, MappingRequest } from './mapping/mapper.ts'
 
 // Memory

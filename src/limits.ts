@@ -24,6 +24,8 @@ export const limits = {
   toolTimeoutMsDefault: 60_000,
   /** Calls of one tool that may wait for one of its places; more are answered with an error. */
   toolCallsWaitingMax: 100_000,
+  /** Stage classes of which history is kept. */
+  stageClassesMax: 10_000,
   /** Stages that may wait for their mappers at once; more are refused. */
   mappingsPendingMax: 10_000,
   /** Characters of a tool's result that go back to the model; the rest is cut and said to be cut. */

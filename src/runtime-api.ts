@@ -15,6 +15,7 @@ import type { Logger } from './log.ts'
 import type { Pressure } from './memory/cache-policy.ts'
 import type { LedgerEntry, LedgerTotals } from './memory/ledger.ts'
 import { memoryIssues, type MemoryOptions } from './memory/plan.ts'
+import type { StageClassFacts } from './prediction/stage-history.ts'
 import type { TokenEstimator } from './prompts/estimator.ts'
 import type { SchedulingPolicy } from './scheduling/policy.ts'
 import { schedulingPolicyNames, type SchedulingPolicyName } from './scheduling/registry.ts'
@@ -73,8 +74,10 @@ export interface StartOptions {
   tenant?: string
   /** Added to every stage's priority hints, higher is sooner; default 0. */
   priority?: number
-  /** Milliseconds from now within which the run must be done. */
+  /** Milliseconds from now within which the run must be done: then it is cancelled. */
   deadlineMs?: number
+  /** Milliseconds from now within which it should be done: policies go by it, and it goes on if it is late. */
+  targetMs?: number
   /** Aborting it cancels the run. */
   signal?: AbortSignal
 }
@@ -137,6 +140,8 @@ export interface Runtime extends AsyncDisposable {
   /** Checks a workflow against this runtime's backends without running it. Throws as `start` does. */
   verify(workflow: Workflow): void
   backends(): BackendStatus[]
+  /** What stages of each class took so far, and how right predictions of it were. */
+  stageClasses(): StageClassFacts[]
   /** What is believed to be in a backend's KV cache, by run. */
   residents(backend: string): LedgerEntry[]
   /** The memory manager's last decisions over all backends, oldest first; at most 256. */
@@ -171,6 +176,7 @@ export const StartOptionsSchema = z.strictObject({
   tenant: z.string().min(1).max(limits.nameLengthMax).default('default'),
   priority: z.number().default(0),
   deadlineMs: z.number().positive().optional(),
+  targetMs: z.number().positive().optional(),
   signal: z.instanceof(AbortSignal).optional(),
 })
 

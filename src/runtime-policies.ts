@@ -15,6 +15,12 @@ import { schedulingPolicy, schedulingPolicyNames, type SchedulingPolicyName } fr
 export class PolicyNames {
   readonly #custom = new Map<string, () => SchedulingPolicy>()
   readonly #names = new WeakMap<object, string>()
+  #forecasts = false
+
+  /** Whether a policy that reads forecasts was ever made. */
+  get forecasts(): boolean {
+    return this.#forecasts
+  }
 
   /**
    * Name of a policy.
@@ -40,6 +46,8 @@ export class PolicyNames {
   /** The policy of a name that `nameOf` gave. */
   policyOf(name: string): SchedulingPolicy {
     const make = this.#custom.get(name)
-    return make === undefined ? schedulingPolicy(name as SchedulingPolicyName) : make()
+    const policy = make === undefined ? schedulingPolicy(name as SchedulingPolicyName) : make()
+    this.#forecasts ||= policy.forecast === true
+    return policy
   }
 }

@@ -34,6 +34,8 @@ import { silentLogger, type Logger } from './log.ts'
 import type { CacheAction, CacheOutcome } from './memory/actions.ts'
 import type { LedgerEntry } from './memory/ledger.ts'
 import { memoryPlan } from './memory/plan.ts'
+import { CriticalPaths } from './prediction/critical-path.ts'
+import { StageHistory, type StageClassFacts } from './prediction/stage-history.ts'
 import { createTokenCorrection } from './prompts/correction.ts'
 import { loadEstimator, type TokenEstimator } from './prompts/estimator.ts'
 import {
@@ -115,6 +117,7 @@ class OrlaRuntime implements Runtime {
   /** Long-lived actors by who restarts with whom. What cannot be kept alive closes the runtime. */
   readonly #supervisors: { backends: Supervisor; managers: Supervisor; tools: Supervisor }
   readonly #policies = new PolicyNames()
+  readonly #history = new StageHistory()
   readonly #backends: Backends
   readonly #definitions: Definitions
   readonly #mapper: SupervisedActor<MapperState, MapperMessage>
@@ -210,6 +213,9 @@ class OrlaRuntime implements Runtime {
       log,
       feed: this.#feed,
       correction: createTokenCorrection(),
+      history: this.#history,
+      paths: new CriticalPaths(this.#history),
+      forecasts: () => this.#policies.forecasts,
       recorder: options.recorder,
       foresight: this.#foresight,
       measure: (messages, tools) => this.#prompts.measure(messages, { tools }),
@@ -268,6 +274,7 @@ class OrlaRuntime implements Runtime {
         tenant: start.tenant,
         priority: start.priority,
         deadlineMs: start.deadlineMs,
+        targetMs: start.targetMs,
       },
       this.#services,
     )
@@ -327,6 +334,10 @@ class OrlaRuntime implements Runtime {
         subQueues: actor.state.subQueues(),
       }
     })
+  }
+
+  stageClasses(): StageClassFacts[] {
+    return this.#history.facts()
   }
 
   residents(backend: string): LedgerEntry[] {

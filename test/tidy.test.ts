@@ -13,6 +13,7 @@ const floors: [prefix: string, floor: number][] = [
   ['src/feed.ts', 0.4],
   ['src/prompts/', 1],
   ['src/scheduling/', 1],
+  ['src/prediction/', 1],
   ['src/mapping/', 1],
   ['src/memory/', 1],
   ['src/workflow/', 1.5],
@@ -39,7 +40,15 @@ const onlyIn: Record<string, string[]> = {
 }
 
 /** Rooms without I/O and threads. */
-const pure = ['src/schema/', 'src/prompts/', 'src/scheduling/', 'src/mapping/', 'src/memory/', 'src/workflow/']
+const pure = [
+  'src/schema/',
+  'src/prompts/',
+  'src/prediction/',
+  'src/scheduling/',
+  'src/mapping/',
+  'src/memory/',
+  'src/workflow/',
+]
 
 interface Source {
   path: string

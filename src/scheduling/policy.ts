@@ -17,6 +17,8 @@ export type SchedulingLevel = 'stage' | 'request'
 interface PolicyBase {
   /** For people: appears in load reports and fault messages. */
   readonly name: string
+  /** It reads `serviceMs` or `remainingMs`: they are computed only if a policy of the runtime says so. */
+  readonly forecast?: true
   /**
    * Told after a request left the queue to be served, for policies that keep accounts (round robin, deficits).
    *

@@ -1,24 +1,35 @@
 // The stock policies by name, for the command line and for configuration files.
 
+import { earliestStart } from './earliest-start.ts'
+import { fair } from './fair.ts'
 import { fcfs } from './fcfs.ts'
+import { leastAttained } from './least-attained.ts'
 import type { SchedulingPolicy } from './policy.ts'
 import { priority } from './priority.ts'
+import { responseRatio } from './response-ratio.ts'
 import { shortestFirst } from './shortest-first.ts'
+import { shortestRemaining } from './shortest-remaining.ts'
+import { weightedShortest } from './weighted-shortest.ts'
 
-/** Names of the stock policies. */
-export const schedulingPolicyNames = ['fcfs', 'priority', 'sjf'] as const
+const policies = {
+  fcfs,
+  priority,
+  sjf: shortestFirst,
+  wsjf: weightedShortest,
+  las: leastAttained,
+  'critical-path': shortestRemaining,
+  hrrn: responseRatio,
+  edf: earliestStart,
+  fair,
+} satisfies Record<string, () => SchedulingPolicy>
 
 /** Name of a stock policy. */
-export type SchedulingPolicyName = (typeof schedulingPolicyNames)[number]
+export type SchedulingPolicyName = keyof typeof policies
+
+/** Names of the stock policies. */
+export const schedulingPolicyNames = Object.keys(policies) as [SchedulingPolicyName, ...SchedulingPolicyName[]]
 
 /** The stock policy of that name with its defaults, for either level. A new object each time. */
 export function schedulingPolicy(name: SchedulingPolicyName): SchedulingPolicy {
-  switch (name) {
-    case 'fcfs':
-      return fcfs()
-    case 'priority':
-      return priority()
-    case 'sjf':
-      return shortestFirst()
-  }
+  return policies[name]()
 }

@@ -22,10 +22,14 @@ export interface RequestView {
   uncachedTokens: number
   /** Tokens of the answer, predicted. */
   outputTokens: number
+  /** Time at the engine that the turn will take, predicted, ms. 0 unless some policy of the runtime says `forecast`. */
+  serviceMs: number
+  /** The same for what its run still needs on its longest way, this turn included, ms. */
+  remainingMs: number
   /** When its run started, ms on the runtime's clock. */
   runStartedAtMs: number
   /** Tokens (prompt and answer) that its run has been served so far. */
   attainedTokens: number
-  /** When its run must be done, ms on the runtime's clock; Infinity without a deadline. */
+  /** When its run must, or should, be done, ms on the runtime's clock; Infinity without a deadline or a target. */
   deadlineMs: number
 }

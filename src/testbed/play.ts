@@ -21,7 +21,7 @@ export interface PlayOptions extends PlayLimits {
   /** Milliseconds that one request may take. */
   timeoutMs: number
   /** Hears of each run that ends. */
-  onRun?: ((done: number, total: number) => void) | undefined
+  onRun?: ((done: number, total: number, run: WorkloadRun, outcome: RunOutcome) => void) | undefined
   /** Hears why a run failed. */
   onFailure?: ((runId: string, error: { code: string; message: string }) => void) | undefined
 }
@@ -114,10 +114,11 @@ class Playing {
     const run = this.#runs[this.#next++]
     if (run === undefined) return
     const player = new RunPlayer(run, this.#options)
-    const { tenant, priority } = run
+    const { tenant, priority, targetMs } = run
     const { outcome } = this.#runtime.start(this.#workflowOf(run.steps), player, {
       ...(tenant !== undefined && { tenant }),
       ...(priority !== undefined && { priority }),
+      ...(targetMs !== undefined && { targetMs }),
     })
     void outcome.then((ended) => this.#guarded(() => this.#onEnded(run, player.truncated, ended)))
   }
@@ -142,7 +143,7 @@ class Playing {
       }
     }
     this.#ended++
-    this.#options.onRun?.(this.#ended, this.#runs.length)
+    this.#options.onRun?.(this.#ended, this.#runs.length, run, outcome)
     if (this.#ended === this.#runs.length) this.#resolve(played)
     else if (this.#options.arrivals.kind === 'closed') this.#start()
   }

@@ -38,6 +38,8 @@ export interface WorkloadRun {
   tenant?: string
   /** Higher is sooner. */
   priority?: number
+  /** Ms from its start within which it should be done. */
+  targetMs?: number
   steps: readonly WorkloadStep[]
 }
 
