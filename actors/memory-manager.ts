@@ -50,6 +50,8 @@ export interface MemoryManagerInput {
   kvOf(backend: string): Capabilities['kv']
   /** Whether prompts that are foreseen are computed ahead. */
   prewarm: boolean
+  /** Slots of a backend that no request has. */
+  freeSlots(backend: string): number
   /** Stops a prefill that is under way. */
   stop(actionId: number, why: string): void
   /** Carries out an action; the outcome comes back as `memory.acted`, `.usage` or `.prefilled` with the same number. */
@@ -133,6 +135,7 @@ export class MemoryManagerState implements ActorState<MemoryMessage> {
         ledger: this.ledger,
         act: (backend, action, actionId) => input.act(backend, action, actionId),
         stop: (actionId, why) => input.stop(actionId, why),
+        freeSlots: (backend) => input.freeSlots(backend),
         roomTokens: (backend) => {
           const window = this.#windows.get(backend)?.window
           return window === undefined ? Infinity : window.capacityTokens - window.usedTokens
@@ -248,7 +251,8 @@ export class MemoryManagerState implements ActorState<MemoryMessage> {
 
   #onTransition(transition: Transition, nowMs: number): void {
     const book = this.#runs.get(transition.runId)
-    if (book !== undefined) this.#prewarming?.apply(transition, nowMs, book.workflow)
+    // Runs that a manager before this one knew have no book; what they ask for counts all the same.
+    this.#prewarming?.apply(transition, nowMs, book?.workflow)
     switch (transition.type) {
       case 'run.started':
         this.#runs.set(transition.runId, {

@@ -3,7 +3,8 @@
 // Owns: the prefills under way with the bound on their time, and what they came to at each backend.
 // Does not own: what is worth it (src/memory/prewarmer.ts), what is known of prompts and how a prefill is sent (runtime).
 // Invariants
-//   W1. A prefill gives way to the next request at its backend that is not the one it is for, and ends with its run.
+//   W1. A prefill gives way to the next request at its backend, and ends with its run. The request that it is for may
+//       run beside it where a slot is free for each: requests and prefills together never exceed the window.
 //   W2. What a prefill computed is counted, whether or not anybody asks for it.
 
 import type { Clock, Timer } from '../src/clock.ts'
@@ -31,6 +32,8 @@ export interface PrewarmInput {
   act(backend: string, action: CacheAction, actionId: number): void
   /** Stops a prefill. */
   stop(actionId: number, why: string): void
+  /** Slots of a backend that no request has. */
+  freeSlots(backend: string): number
   /** Tokens that a backend's KV window has room for; Infinity without one. */
   roomTokens(backend: string): number
   /** Tells of a prefill that was done. */
@@ -67,21 +70,24 @@ export class Prewarming {
     this.#try(prompt.backend)
   }
 
-  /** Takes in one transition of a run of `workflow`. */
-  apply(transition: Transition, nowMs: number, workflow: string): void {
+  /** Takes in one transition of a run of `workflow`, where that is known. */
+  apply(transition: Transition, nowMs: number, workflow: string | undefined): void {
     switch (transition.type) {
       case 'stage.queued': {
         const { runId, stage, backend } = transition
-        const inTheWay = this.#prewarmer.asked(runId, stage, backend)
-        if (inTheWay !== undefined) this.#stop(inTheWay, `"${stage}" of ${runId} asks`)
-        return
+        const underWay = this.#prewarmer.asked(runId, stage, backend)
+        if (underWay === undefined) return
+        // The request that it is for gains by it, as long as there are slots for both.
+        if (underWay.isOwn && this.#input.freeSlots(backend) >= 2) return
+        return this.#stop(underWay, `"${stage}" of ${runId} asks`)
       }
       case 'stage.firstToken':
       case 'stage.rejected':
       case 'stage.released': {
         const { runId, stage, backend } = transition
         this.#prewarmer.computed(runId, stage, backend)
-        if (transition.type === 'stage.released') this.#prewarmer.served(`${workflow}/${stage}`, backend, nowMs)
+        if (transition.type === 'stage.released' && workflow !== undefined)
+          this.#prewarmer.served(`${workflow}/${stage}`, backend, nowMs)
         return this.#try(backend)
       }
       default:

@@ -233,11 +233,18 @@ export class Backends {
     })
   }
 
+  /** Slots that no request has; 0 where there is no such backend. */
+  freeSlots(name: string): number {
+    const load = this.#backends.get(name)?.actor.state.load()
+    return load === undefined ? 0 : Math.max(0, load.windowRequests - load.inFlight)
+  }
+
   /** Starts a request that nobody waits for, outside of the queues; or says why there is no room for it now. */
   chatAhead(name: string, request: ChatRequest, context: ChatContext): ChatCall | string {
     if (!this.canServe(name)) return 'the backend takes no requests now'
-    const { inFlight, waiting, windowRequests } = this.get(name).actor.state.load()
-    if (waiting > 0 || inFlight >= windowRequests) return 'the backend is busy'
+    // A backend on trial gets one request, and that is not this one.
+    const { waiting, health } = this.get(name).actor.state.load()
+    if (waiting > 0 || health !== 'healthy' || this.freeSlots(name) < 1) return 'the backend is busy'
     return this.chat(name, request, context, { delta() {} }, {})
   }
 

@@ -2,8 +2,8 @@
 //
 // Owns: the known beginning of each prompt that is foreseen, the beginnings that prompts of one stage class have in
 // common, and the prefills under way.
-// Does not own: whether a prefill is worth it (memory manager), or the engine's slots: a prefill stands outside of the
-// backend's window, is refused where that is full or somebody waits, and gives way to the next request that comes.
+// Does not own: whether a prefill is worth it (memory manager), or the backend's slots: a prefill takes a free one
+// without asking for it, is refused where none is or somebody waits, and gives way to the next request that comes.
 // Invariants
 //   F1. What is kept of a run is forgotten with it; heads are bounded.
 //   F2. A prefill has the tools, salt and session of the request that it is for: its tokens are that prompt's.

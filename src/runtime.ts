@@ -190,6 +190,7 @@ class OrlaRuntime implements Runtime {
         kvOf: (backend) => this.#backends.kvCapabilities(backend),
         act: (backend, action, actionId) => this.#act(backend, action, actionId),
         stop: (actionId, why) => this.#foresight?.stop(actionId, why),
+        freeSlots: (backend) => this.#backends.freeSlots(backend),
       })
       if (broken !== undefined) this.#foresight?.abandon()
       // It knows nothing of what the one before it held back.

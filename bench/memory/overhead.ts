@@ -20,6 +20,7 @@ export async function overheadUs(runs: number, rounds: number): Promise<number> 
     kvOf: () => kv,
     act: () => {},
     stop: () => {},
+    freeSlots: () => 0,
     ...memoryPlan({ policy: 'price', kvTokens: { b: (runs * contextTokens) / 2 } }),
   })
   let transitions = 0

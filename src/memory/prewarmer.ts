@@ -80,8 +80,8 @@ export class Prewarmer {
     bound(this.#foreseen, foreseenMax)
   }
 
-  /** A request asks at a backend. Returns the prefill under way there that must give way, if it is not the request's. */
-  asked(runId: string, stage: string, backend: string): Foreseen | undefined {
+  /** A request asks at a backend. Returns the prefill under way there, and whether it is for this request. */
+  asked(runId: string, stage: string, backend: string): (Foreseen & { isOwn: boolean }) | undefined {
     const key = keyOf({ runId, stage })
     let requests = this.#atWork.get(backend)
     if (requests === undefined) this.#atWork.set(backend, (requests = new Set()))
@@ -89,7 +89,7 @@ export class Prewarmer {
     this.#foreseen.delete(key)
     this.#settle(key, true)
     const underWay = this.#underWay.get(backend)
-    return underWay === undefined || keyOf(underWay) === key ? undefined : underWay
+    return underWay === undefined ? undefined : { ...underWay, isOwn: keyOf(underWay) === key }
   }
 
   /** A request has its first token, or is over without one. */

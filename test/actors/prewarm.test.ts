@@ -112,6 +112,20 @@ describe('prewarming', () => {
     runtime.audit()
   })
 
+  test.each([1, 2])(
+    'never exceeds a window of %s, not even with the request that it is for',
+    async (windowRequests) => {
+      const light = scripted((call) => call.delta('so').answer({ content: 'so', usage }, 1_000))
+      const heavy = scripted((call) => call.answer({ content: 'yes', usage }, 5_000), { windowRequests })
+      const runtime = await testRuntime({ light, heavy }, { memory: { prewarm: true } })
+      await runtime.until(runtime.start(review, undefined).result)
+      expect(heavy.calls.map(({ cancelled }) => cancelled !== undefined)).toEqual([windowRequests === 1, false])
+      expect(heavy.openMax).toBe(windowRequests)
+      await runtime.settle()
+      runtime.audit()
+    },
+  )
+
   test('is given up when it takes too long', async () => {
     const light = scripted((call) => call.delta('so'))
     const heavy = scripted(() => {})

@@ -51,6 +51,7 @@ export const generatedSubject: SimSubject = {
           memory: {
             policy: breakableMemory(memoryPolicy(scenario.memory.policy), () => kit.crash()),
             holdMsMax: scenario.memory.holdMsMax,
+            prewarm: scenario.memory.prewarm ?? false,
             ...(scenario.memory.kvTokens !== undefined && {
               kvTokens: Object.fromEntries(scenario.backends.map(({ name }) => [name, scenario.memory!.kvTokens!])),
             }),

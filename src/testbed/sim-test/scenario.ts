@@ -87,7 +87,7 @@ export interface Scenario {
   failover: boolean
   /** Between two crashes of actors, ms at least. With less than supervisors tolerate, the runtime may give up. */
   crashGapMs: number
-  memory?: { policy: MemoryPolicyName; kvTokens?: number; holdMsMax: number }
+  memory?: { policy: MemoryPolicyName; kvTokens?: number; holdMsMax: number; prewarm?: boolean }
   runs: readonly SimRun[]
   deeds: readonly SimDeed[]
   /** When faults end: from here on everything has to come to its end. */
@@ -173,6 +173,7 @@ export function drawScenario(seed: number, allowed: readonly SimFaultName[]): Sc
 function drawMemory(draw: Draw): NonNullable<Scenario['memory']> {
   return {
     policy: draw.one(memoryPolicyNames),
+    prewarm: draw.chance(0.5),
     ...(draw.chance(0.7) && { kvTokens: draw.one([300, 1_000, 5_000]) }),
     holdMsMax: draw.one([500, 5_000, 60_000]),
   }
