@@ -46,6 +46,8 @@ export interface BackendInput {
   holdMsMax?: number | undefined
   /** What the actor before it, which broke, leaves to it. */
   adopts?: BackendRemains | undefined
+  /** Hears that its health is another now. */
+  healthChanged?: (() => void) | undefined
   /** True while no other backend can serve in its place. */
   isLast(): boolean
   /** Finds a policy by name, for reconfiguration. */
@@ -422,6 +424,7 @@ export class BackendState implements ActorState<BackendMessage> {
   #onHealth(health: BackendHealth): void {
     const isNew = health !== this.#healthSeen
     this.#healthSeen = health
+    if (isNew) this.#input.healthChanged?.()
     if (health === 'open') {
       if (!isNew) return
       this.#openedAtMs = this.#input.clock.nowMs()

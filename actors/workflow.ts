@@ -23,7 +23,7 @@ import type { RunState, Transition, RunEvent } from '../src/schema/transition.ts
 import { joinConversations, resultsByName, stageContext } from '../src/workflow/context.ts'
 import type { StageContext, StageDefinition, WorkflowDefinition } from '../src/workflow/definition.ts'
 import { RunProgress, type Settlement } from '../src/workflow/progress.ts'
-import type { RunOutcome, StageReport } from '../src/workflow/report.ts'
+import { emptyReport, type RunOutcome, type StageReport } from '../src/workflow/report.ts'
 import type { CacheBody, RunMessage, StageMessage } from './messages.ts'
 import type { StageHost, StageServices, TransitionBody } from './stage-host.ts'
 import { StageActor } from './stage.ts'
@@ -40,6 +40,17 @@ export interface WorkflowInput {
   deadlineMs: number | undefined
   /** When it should be done, ms from its start; nothing happens if it is not. */
   targetMs?: number | undefined
+  /** The run began before, on a thread that ended. */
+  again?: RunAgain | undefined
+}
+
+/** What is kept of a run that is started again. */
+export interface RunAgain {
+  /** Number of its last transition. */
+  seq: number
+  /** When it first started, ms on the runtime's clock. */
+  startedAtMs: number
+  reason: string
 }
 
 /** What a run needs of the runtime. */
@@ -81,7 +92,8 @@ export class WorkflowActor implements RunEffects, StageHost {
   #draining = false
   #feed: Feed | undefined
   #deadlineTimer: Timer | undefined
-  #seq = 0
+  #seq: number
+  readonly #again: RunAgain | undefined
   #attainedTokens = 0
   /** Above 0 while a transition is on its way to those who hear it. */
   #emitting = 0
@@ -99,7 +111,9 @@ export class WorkflowActor implements RunEffects, StageHost {
     this.definitionId = input.definitionId
     this.tenant = input.tenant
     this.priority = input.priority
-    this.startedAtMs = clock.nowMs()
+    this.startedAtMs = input.again?.startedAtMs ?? clock.nowMs()
+    this.#again = input.again
+    this.#seq = input.again?.seq ?? 0
     this.deadlineAtMs = this.startedAtMs + Math.min(input.deadlineMs ?? Infinity, input.targetMs ?? Infinity)
     this.#definition = input.definition
     this.#progress = new RunProgress(input.definition.stages)
@@ -110,7 +124,7 @@ export class WorkflowActor implements RunEffects, StageHost {
     this.#machine = createActor(workflowMachine, { input: { effects: this }, parent: services.root })
     if (input.deadlineMs !== undefined) {
       const { deadlineMs } = input
-      this.#deadlineTimer = clock.setTimer(deadlineMs, () =>
+      this.#deadlineTimer = clock.setTimer(this.startedAtMs + deadlineMs - clock.nowMs(), () =>
         this.cancel(new CancelledError('deadline', `the run's deadline of ${deadlineMs} ms passed`)),
       )
     }
@@ -192,7 +206,7 @@ export class WorkflowActor implements RunEffects, StageHost {
       type: 'run.started',
       from,
       to,
-      reason: 'started by the caller',
+      reason: this.#again?.reason ?? 'started by the caller',
       workflow: this.workflow,
       tenant: this.tenant,
       stages: this.#definition.stages.length,
@@ -421,22 +435,7 @@ export class WorkflowActor implements RunEffects, StageHost {
   }
 
   #report(index: number): StageReport {
-    return (this.#reports[index] ??= {
-      state: 'pending',
-      backend: null,
-      model: null,
-      turns: [],
-      toolCalls: [],
-      startedAtMs: null,
-      endedAtMs: null,
-      queueWaitMs: 0,
-      ttftMs: null,
-      promptTokens: null,
-      cachedTokens: null,
-      completionTokens: null,
-      finishReason: null,
-      truncated: false,
-    })
+    return (this.#reports[index] ??= emptyReport())
   }
 
   #stageReports(): Record<string, StageReport> {

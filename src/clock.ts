@@ -67,10 +67,11 @@ export function randomStream(seed: number, label: string): Random {
  * The computer's own time.
  *
  * @param options.seed - seed of the random streams; drawn from the system when absent
+ * @param options.originMs - where its zero is, as {@link clockOrigin} of another thread's clock says; default now
  */
-export function realClock(options: { seed?: number } = {}): Clock {
+export function realClock(options: { seed?: number; originMs?: number } = {}): Clock {
   const seed = options.seed ?? Math.floor(Math.random() * 2 ** 31)
-  const startedAtMs = performance.now()
+  const startedAtMs = options.originMs === undefined ? performance.now() : options.originMs - performance.timeOrigin
   return {
     virtual: false,
     seed,
@@ -93,6 +94,11 @@ export function realClock(options: { seed?: number } = {}): Clock {
     },
     random: (label) => randomStream(seed, label),
   }
+}
+
+/** The instant at which a real clock reads zero, ms since 1970: threads whose clocks share it read the same time. */
+export function clockOrigin(clock: Clock): number {
+  return performance.timeOrigin + performance.now() - clock.nowMs()
 }
 
 interface VirtualTimer {

@@ -30,6 +30,7 @@ export type ErrorCode =
   | 'ORLA_STAGE_TIMEOUT'
   | 'ORLA_TOOL'
   | 'ORLA_WORKER_TASK'
+  | 'ORLA_RUNNER_LOST'
   | 'ORLA_CANCELLED'
   | 'ORLA_DEADLINE'
   | 'ORLA_LIMIT'
@@ -282,6 +283,24 @@ export class CancelledError extends OrlaError {
   constructor(by: CancelledBy, reason: string) {
     super(by === 'deadline' ? 'ORLA_DEADLINE' : 'ORLA_CANCELLED', reason, { details: { by } })
     this.by = by
+  }
+}
+
+/**
+ * The runner thread of a run ended, and the run with it (`ORLA_RUNNER_LOST`). `details.tools` names the tools it had
+ * called that are not declared `repeatable`: their effects may have happened.
+ */
+export class RunnerLostError extends OrlaError {
+  constructor(runId: string, why: string, tools: readonly string[]) {
+    const effects =
+      tools.length > 0
+        ? `it had called ${tools.join(', ')}, whose effects may have happened; look before starting it again, or declare the tools repeatable`
+        : 'start it again, and look for what ends the thread'
+    const details = { runId, tools: [...tools] }
+    super('ORLA_RUNNER_LOST', `the runner thread of ${runId} ended (${why}): ${effects}`, {
+      retryable: tools.length === 0,
+      details,
+    })
   }
 }
 

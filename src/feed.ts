@@ -21,6 +21,8 @@ export class Feed implements AsyncIterable<RunEvent> {
   readonly #readers = new Set<Reader>()
   readonly #backlogMax: number
   #closed = false
+  /** Hears when the first observer comes and when the last goes. */
+  observedChanged: ((observed: boolean) => void) | undefined
 
   constructor(backlogMax: number = limits.observerBacklogMax) {
     this.#backlogMax = backlogMax
@@ -33,8 +35,13 @@ export class Feed implements AsyncIterable<RunEvent> {
 
   /** Calls `observer` with every event from now on. Returns how to stop. */
   subscribe(observer: Observer): () => void {
-    if (!this.#closed) this.#observers.add(observer)
-    return () => void this.#observers.delete(observer)
+    if (!this.#closed) {
+      this.#observers.add(observer)
+      if (this.#observers.size === 1) this.observedChanged?.(true)
+    }
+    return () => {
+      if (this.#observers.delete(observer) && this.#observers.size === 0) this.observedChanged?.(false)
+    }
   }
 
   publish(event: RunEvent): void {

@@ -34,8 +34,10 @@ export type {
   Run,
   Runtime,
   RuntimeOptions,
+  RunnerStatus,
   SchedulingOptions,
   StartOptions,
+  ThreadsOptions,
 } from './runtime-api.ts'
 export { realClock, virtualClock } from './clock.ts'
 export type { Clock, VirtualClock } from './clock.ts'

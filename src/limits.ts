@@ -76,6 +76,15 @@ export const limits = {
   workloadTurnsMax: 2_000_000,
   /** Tokens that a workload file may give as one count. */
   workloadTokensMax: 10_000_000,
+  /** Runner threads of one runtime. */
+  runnersMax: 64,
+  /** Runner threads that may be started again within the time below, unless options say otherwise. */
+  runnerRestartsMax: 10,
+  runnerRestartsWithinMs: 10_000,
+  /** Times one run is started again because its thread ended: one that ends its thread must not do so for ever. */
+  runRestartsMax: 2,
+  /** Milliseconds that runs on other threads have to stop when the runtime closes. */
+  runnerCloseMs: 2_000,
   /** Runs that may be live in one runtime at once. */
   liveRunsMax: 250_000,
   /** Milliseconds an idle run's entry may stay in the ledger. */

@@ -36,10 +36,40 @@ export interface SchedulingOptions {
   request?: PolicyOption
 }
 
+/** Runner threads in detail. */
+export interface ThreadsOptions {
+  /** 1 to 64. */
+  count: number
+  /** Heap that one thread may have, MB; default: as Node decides. */
+  heapMb?: number
+  /** Threads that may be started again within `withinMs` before the runtime closes, default 10. */
+  restartsMax?: number
+  /** Default 10,000 ms. */
+  withinMs?: number
+}
+
+/** One runner thread as people see it. */
+export interface RunnerStatus {
+  index: number
+  state: 'starting' | 'running' | 'ended'
+  liveRuns: number
+  /** Times it was started again. */
+  restarts: number
+  /** Messages to this thread since it started, and the arrays they travelled in. */
+  sent: number
+  batchesSent: number
+  /** Messages from it. */
+  heard: number
+}
+
 /** Options of a runtime. */
 export interface RuntimeOptions {
-  /** Backends by name, at least one. */
-  backends: Readonly<Record<string, BackendDefinition>>
+  /** Backends by name, at least one. With `threads` they come from the module instead. */
+  backends?: Readonly<Record<string, BackendDefinition>>
+  /** Runner threads on which runs live, sharded by run id; default 0: everything on this thread. */
+  threads?: number | ThreadsOptions
+  /** With `threads`: the module that exports workflows, and `backends`. Every thread imports it. */
+  workflows?: URL
   /** Scheduling policies by backend name; FCFS at both levels where absent. */
   scheduling?: Readonly<Record<string, SchedulingOptions>>
   /** Backends that serve the same model, by the backend whose turns they take when it cannot serve them, best first. */
@@ -126,7 +156,7 @@ export interface Runtime extends AsyncDisposable {
   /** Messages that found nobody. */
   readonly deadLetters: number
   /**
-   * Starts a run.
+   * Starts a run. With `threads` the workflow is one that the module exports, or its name.
    *
    * @throws {WorkflowInvalidError} `ORLA_WORKFLOW_INVALID`: all problems of the definition, unknown backends included
    * @throws {MappingError} `ORLA_MAPPING_INCOMPATIBLE`: an explicit mapping that cannot work
@@ -134,7 +164,7 @@ export interface Runtime extends AsyncDisposable {
    *   `result` instead)
    * @throws {OrlaError} `ORLA_CLOSED`, `ORLA_LIMIT`
    */
-  start<Input, Output>(workflow: Workflow<Input, Output>, input: Input, options?: StartOptions): Run<Output>
+  start<Input, Output>(workflow: Workflow<Input, Output> | string, input: Input, options?: StartOptions): Run<Output>
   /** Calls `observer` with every event of every run. Returns how to stop. */
   subscribe(observer: Observer): () => void
   /** Checks a workflow against this runtime's backends without running it. Throws as `start` does. */
@@ -142,6 +172,10 @@ export interface Runtime extends AsyncDisposable {
   backends(): BackendStatus[]
   /** What stages of each class took so far, and how right predictions of it were. */
   stageClasses(): StageClassFacts[]
+  /** The runner threads; empty without. */
+  runners(): RunnerStatus[]
+  /** CPU time of each runner thread since it started, us. */
+  runnerCpuUs(): Promise<number[]>
   /** What is believed to be in a backend's KV cache, by run. */
   residents(backend: string): LedgerEntry[]
   /** The memory manager's last decisions over all backends, oldest first; at most 256. */
@@ -192,7 +226,7 @@ export function checkRuntimeOptions(options: RuntimeOptions): void {
   for (const name of names) {
     const path = `backends.${name}`
     if (isUnsafeKey(name)) issues.push({ path, code: 'unsafe_key', message: `"${name}" cannot be a name` })
-    if (typeof options.backends[name]?.connect !== 'function') {
+    if (typeof options.backends?.[name]?.connect !== 'function') {
       const message = 'not a backend: use openAi({ ... }), simulated({ ... }) or another definition'
       issues.push({ path, code: 'not_a_backend', message })
     }
@@ -224,7 +258,7 @@ function failoverIssues({ failover = {}, backends }: RuntimeOptions): Issue[] {
   const issues: Issue[] = []
   const names = Object.keys(backends ?? {})
   const modelOf = (name: string): string | undefined =>
-    names.includes(name) ? backends[name]?.settings?.model : undefined
+    names.includes(name) ? backends?.[name]?.settings?.model : undefined
   for (const [name, others] of Object.entries(failover)) {
     const path = `failover.${name}`
     const unknown = (at: string, what: string): number =>

@@ -22,6 +22,7 @@ import type { Logger } from './log.ts'
 import type { BackendView } from './mapping/mapper.ts'
 import { checkRuntimeOptions, type SchedulingOptions } from './runtime-api.ts'
 import { DriverLease } from './runtime-driver-lease.ts'
+import type { BackendGlimpse } from './runtime-runner-protocol.ts'
 import type { PolicyNames } from './runtime-policies.ts'
 import type { Capabilities } from './schema/capabilities.ts'
 import type { ChatRequest } from './schema/chat.ts'
@@ -45,6 +46,8 @@ export interface BackendsInput {
   post: Post
   supervisor: Supervisor
   policies: PolicyNames
+  /** Hears that a backend came, changed or went, or is of another health now. */
+  changed?: () => void
   /** Longest wait for a probe's answer, ms; 0 asks nothing. */
   probeTimeoutMs: number
   /** Longest hold for a backend's KV window, ms; undefined without one. */
@@ -129,6 +132,7 @@ export class Backends {
         breaker: breakerDefaults,
         adopts: broken?.leave(),
         holdMsMax: this.#input.holdMsMax(name),
+        healthChanged: () => this.#input.changed?.(),
         isLast: () => !this.#hasPeer(name),
         policyOf: (policy) => policies.policyOf(policy),
         clock,
@@ -138,6 +142,7 @@ export class Backends {
     )
     this.#backends.set(name, { definition, lease: this.#leaseOf(name, driver), probe, removed: false, actor })
     this.#generation++
+    this.#input.changed?.()
   }
 
   /** Connects a new backend and puts it to work. */
@@ -171,6 +176,7 @@ export class Backends {
     backend.definition = definition
     backend.probe = probe
     this.#generation++
+    this.#input.changed?.()
     this.#input.post({ actor: 'memory' }, { type: 'memory.emptied', backend: name })
     this.tell(name, { type: 'backend.replaced' })
     this.tell(name, { type: 'backend.reconfigure', windowRequests, queueCapacity })
@@ -185,6 +191,7 @@ export class Backends {
     }
     backend.removed = true
     this.#generation++
+    this.#input.changed?.()
     this.tell(name, { type: 'backend.remove' })
     await this.#retire(backend.lease)
     // What was in flight gives its slot back in a microtask after it ended.
@@ -298,6 +305,15 @@ export class Backends {
         ...(settings.prices !== undefined && { prices: settings.prices }),
       }
     })
+  }
+
+  /** Backends as runner threads know them. */
+  glimpses(): BackendGlimpse[] {
+    return [...this.#backends].map(([name, { definition }]) => ({
+      name,
+      model: definition.settings.model,
+      serves: this.canServe(name),
+    }))
   }
 
   /** Nothing is granted any more: what is cancelled frees slots, which nobody who waits may take. */

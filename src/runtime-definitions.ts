@@ -34,6 +34,8 @@ interface LiveDefinition {
 export interface DefinitionsInput extends Pick<ToolInput, 'clock' | 'log' | 'post'> {
   backends: Backends
   supervisor: Supervisor
+  /** The tool as its actor calls it, where it runs on another thread. */
+  proxyOf?: ((workflow: string, stage: string, tool: string, definition: ToolDefinition) => ToolDefinition) | undefined
 }
 
 /** The workflow definitions of one runtime. */
@@ -128,9 +130,10 @@ export class Definitions {
     const { definition } = this.stage(id, stage).tools.get(name)!
     let tool = this.#tools.get(definition)
     if (tool === undefined) {
-      const { clock, log, post, supervisor } = this.#input
+      const { clock, log, post, supervisor, proxyOf } = this.#input
+      const called = proxyOf?.(this.get(id).name, stage, name, definition) ?? definition
       const actor = new SupervisedActor<ToolState, ToolMessage>(supervisor, `${name}#${++this.#toolCount}`, () =>
-        startActor(toolLogic, { name, definition, clock, log, post }),
+        startActor(toolLogic, { name, definition: called, clock, log, post }),
       )
       this.#tools.set(definition, (tool = { actor, users: 0 }))
     }

@@ -7,7 +7,7 @@
 //   R2. A run's transition reaches the memory manager before anything that follows from it.
 //   R3. A run that is over leaves nothing behind: no entry in the registry, no listener on the caller's signal.
 
-import { createActor, fromTransition, type AnyActorRef } from 'xstate'
+import type { AnyActorRef } from 'xstate'
 import { z } from 'zod'
 import { startActor } from '../actors/logic.ts'
 import { mapperLogic, type MapperState } from '../actors/mapper.ts'
@@ -21,13 +21,14 @@ import type {
   RunMessage,
   ToolMessage,
 } from '../actors/messages.ts'
+import { startRoot } from '../actors/root.ts'
 import { SupervisedActor } from '../actors/supervised.ts'
 import { Supervisor, type SupervisionStrategy } from '../actors/supervisor.ts'
 import { WorkflowActor, type WorkflowServices } from '../actors/workflow.ts'
-import { realClock, type Clock } from './clock.ts'
+import { clockOrigin, realClock, type Clock } from './clock.ts'
 import type { BackendDefinition } from './engines/backend-definition.ts'
 import type { FlushResult } from './engines/kv-control.ts'
-import { CancelledError, errorFromFacts, InputError, messageOf, OrlaError } from './errors.ts'
+import { CancelledError, errorFromFacts, InputError, messageOf, OptionsError, OrlaError, type Issue } from './errors.ts'
 import { Feed, type Observer } from './feed.ts'
 import { limits } from './limits.ts'
 import { silentLogger, type Logger } from './log.ts'
@@ -43,6 +44,7 @@ import {
   StartOptionsSchema,
   type BackendStatus,
   type Run,
+  type RunnerStatus,
   type Runtime,
   type RuntimeOptions,
   type SchedulingOptions,
@@ -50,8 +52,11 @@ import {
 } from './runtime-api.ts'
 import { Backends, closedError, connectBackend, type Connected } from './runtime-backends.ts'
 import { Definitions } from './runtime-definitions.ts'
+import { loadModule, threadsPlan, workflowOf, type ThreadsPlan, type WorkflowModule } from './runtime-modules.ts'
 import { RuntimeForesight } from './runtime-foresight.ts'
 import { PolicyNames } from './runtime-policies.ts'
+import type { RemoteRun } from './runtime-remote-run.ts'
+import type { Runners } from './runtime-runners.ts'
 import { parseOptions } from './schema/options.ts'
 import { check, type Checked } from './schema/standard.ts'
 import type { RunEvent, Transition } from './schema/transition.ts'
@@ -67,17 +72,29 @@ import type { RunOutcome } from './workflow/report.ts'
  * @throws {OptionsError} `ORLA_OPTIONS` with every problem of the options
  */
 export async function createRuntime(options: RuntimeOptions): Promise<Runtime> {
+  const threads = threadsPlan(options)
+  const module = threads === undefined ? undefined : await loadModule(options.workflows!.href)
+  if (module !== undefined) options = { ...options, backends: module.backends }
   checkRuntimeOptions(options)
+  const backends = options.backends!
   const clock = options.clock ?? realClock(options.seed === undefined ? {} : { seed: options.seed })
   const log = options.log ?? silentLogger
   const probeTimeoutMs = options.probeTimeoutMs ?? probeTimeoutMsDefault
   const [estimator, connected] = await Promise.all([
     options.estimator ?? loadEstimator('o200k_base'),
-    connectAll(options.backends, { clock, log, probeTimeoutMs }),
+    connectAll(backends, { clock, log, probeTimeoutMs }),
   ])
+  let runtime: OrlaRuntime | undefined
   try {
-    return new OrlaRuntime(options, { clock, log, estimator, probeTimeoutMs, connected })
+    const remote = threads && module && (await remoteParts(threads, module, options.workflows!.href, connected))
+    runtime = new OrlaRuntime({ ...options, backends }, { clock, log, estimator, probeTimeoutMs, connected, remote })
+    await runtime.ready()
+    return runtime
   } catch (error) {
+    if (runtime !== undefined) {
+      await runtime.close().catch(() => {})
+      throw error
+    }
     // Whatever broke, nobody else can give back what the drivers hold.
     await Promise.allSettled(connected.map(({ driver }) => driver.close()))
     throw error
@@ -101,12 +118,43 @@ async function connectAll(
   throw failed.reason
 }
 
+/** What a runtime with runner threads needs besides. Loaded only for it. */
+async function remoteParts(
+  plan: ThreadsPlan,
+  module: WorkflowModule,
+  url: string,
+  connected: readonly Connected[],
+): Promise<NonNullable<Parts['remote']>> {
+  const elsewhere: Record<string, string> = {}
+  const issues: Issue[] = []
+  Object.keys(module.backends).forEach((name, i) => {
+    const there = connected[i]!.driver.elsewhere
+    if (typeof there === 'string') elsewhere[name] = there
+    else if (there === false) {
+      const message = 'its engine lives inside one thread: give it a server (`http` transport), or leave `threads` out'
+      issues.push({ path: `backends.${name}`, code: 'not_with_threads', message })
+    }
+  })
+  if (issues.length > 0) throw new OptionsError('runtime options', issues)
+  const { Runners: make } = await import('./runtime-runners.ts')
+  return { plan, module, url, elsewhere, make }
+}
+
 interface Parts {
   clock: Clock
   log: Logger
   estimator: TokenEstimator
   probeTimeoutMs: number
   connected: Connected[]
+  remote?:
+    | {
+        plan: ThreadsPlan
+        module: WorkflowModule
+        url: string
+        elsewhere: Record<string, string>
+        make: typeof Runners
+      }
+    | undefined
 }
 
 class OrlaRuntime implements Runtime {
@@ -125,7 +173,9 @@ class OrlaRuntime implements Runtime {
   readonly #prompts: PromptPool
   readonly #foresight: RuntimeForesight | undefined
   readonly #services: WorkflowServices
-  readonly #runs = new Map<string, { actor: WorkflowActor; ended: (outcome: RunOutcome) => void }>()
+  readonly #module: WorkflowModule | undefined
+  readonly #runners: Runners | undefined
+  readonly #runs = new Map<string, { actor: WorkflowActor | RemoteRun; ended: (outcome: RunOutcome) => void }>()
   readonly #cloneMessages: boolean
   readonly #delivery: RuntimeOptions['delivery']
   readonly #runIdSuffix: string
@@ -133,7 +183,10 @@ class OrlaRuntime implements Runtime {
   #deadLetters = 0
   #closed: Promise<void> | undefined
 
-  constructor(options: RuntimeOptions, { clock, log, estimator, probeTimeoutMs, connected }: Parts) {
+  constructor(
+    options: RuntimeOptions & Required<Pick<RuntimeOptions, 'backends'>>,
+    { clock, log, estimator, probeTimeoutMs, connected, remote }: Parts,
+  ) {
     this.clock = clock
     this.#log = log
     this.#cloneMessages = options.cloneMessages ?? false
@@ -142,9 +195,7 @@ class OrlaRuntime implements Runtime {
       .toString(36)
       .padStart(4, '0')
     this.#prompts = createPromptPool({ estimator, mode: clock.virtual ? 'inline' : 'pool', ...options.prompts })
-    this.#root = createActor(rootLogic, { input: (error) => log.error({ error }, 'an actor failed') })
-    this.#root.subscribe({ error: (error: unknown) => log.error({ error }, 'the root actor failed') })
-    this.#root.start()
+    this.#root = startRoot(log)
 
     const post = this.#post.bind(this)
     const memory = memoryPlan(options.memory)
@@ -169,6 +220,7 @@ class OrlaRuntime implements Runtime {
       supervisor: this.#supervisors.backends,
       policies: this.#policies,
       probeTimeoutMs,
+      changed: () => this.#runners?.backendsChanged(),
       holdMsMax: (name) => memory.windows.get(name)?.holdMsMax,
     })
     this.#definitions = new Definitions({
@@ -177,6 +229,10 @@ class OrlaRuntime implements Runtime {
       post,
       backends: this.#backends,
       supervisor: this.#supervisors.tools,
+      proxyOf:
+        remote === undefined
+          ? undefined
+          : (workflow, stage, name, definition) => this.#runners!.toolProxy(workflow, stage, name, definition),
     })
     Object.entries(options.backends).forEach(([name, definition], i) => {
       this.#backends.put(name, definition, connected[i]!, options.scheduling?.[name] ?? {})
@@ -232,6 +288,46 @@ class OrlaRuntime implements Runtime {
       transition: (transition) => this.#onTransition(transition),
       ended: (outcome, definitionId) => this.#onEnded(outcome, definitionId),
     }
+    this.#module = remote?.module
+    if (remote === undefined) return
+    const { plan, url, elsewhere, make } = remote
+    this.#runners = new make({
+      plan,
+      boot: {
+        module: url,
+        seed: clock.seed,
+        clockOriginMs: clockOrigin(clock),
+        elsewhere,
+        failover: options.failover ?? {},
+        prompts: options.prompts ?? {},
+        records: options.recorder !== undefined,
+      },
+      clock,
+      log,
+      supervisor: this.#supervisor('runners', 'one-for-one', plan),
+      feed: this.#feed,
+      recorder: options.recorder,
+      history: this.#history,
+      backends: () => this.#backends.glimpses(),
+      forecasts: () => this.#policies.forecasts,
+      post,
+      transition: (transition) => this.#onTransition(transition),
+      ended: (outcome, definitionId) => this.#onEnded(outcome, definitionId),
+      undelivered: (type) => this.#undelivered({ type }),
+    })
+  }
+
+  /** Resolves when every thread is there. */
+  async ready(): Promise<void> {
+    await this.#runners?.ready()
+  }
+
+  runners(): RunnerStatus[] {
+    return this.#runners?.status() ?? []
+  }
+
+  async runnerCpuUs(): Promise<number[]> {
+    return (await this.#runners?.cpuUs()) ?? []
   }
 
   get events(): AsyncIterable<RunEvent> {
@@ -250,7 +346,7 @@ class OrlaRuntime implements Runtime {
     return this.#feed.subscribe(observer)
   }
 
-  start<Input, Output>(workflow: Workflow<Input, Output>, input: Input, options: StartOptions = {}): Run<Output> {
+  start<Input, Output>(asked: Workflow<Input, Output> | string, input: Input, options: StartOptions = {}): Run<Output> {
     if (this.#closed !== undefined) throw closedError()
     if (this.#runs.size >= limits.liveRunsMax) {
       throw new OrlaError('ORLA_LIMIT', `${this.#runs.size} runs are live already; wait for some to end`, {
@@ -258,6 +354,7 @@ class OrlaRuntime implements Runtime {
         details: { liveRunsMax: limits.liveRunsMax },
       })
     }
+    const workflow = this.#workflowOf(asked)
     const start = parseOptions(StartOptionsSchema, options, `options of a run of "${workflow.name}"`)
     const definition = this.#definitions.of(workflow)
     const checked = definition.input === undefined ? undefined : check(definition.input, input, 'input')
@@ -267,18 +364,11 @@ class OrlaRuntime implements Runtime {
 
     const { signal } = start
     const runId = `run-${++this.#runCount}-${this.#runIdSuffix}`
-    const actor = new WorkflowActor(
-      {
-        runId,
-        definition,
-        definitionId: this.#definitions.keep(definition),
-        tenant: start.tenant,
-        priority: start.priority,
-        deadlineMs: start.deadlineMs,
-        targetMs: start.targetMs,
-      },
-      this.#services,
-    )
+    const { tenant, priority, deadlineMs, targetMs } = start
+    const made = { runId, definitionId: this.#definitions.keep(definition), tenant, priority, deadlineMs, targetMs }
+    const actor =
+      this.#runners?.run({ ...made, workflow: workflow.name }, definition) ??
+      new WorkflowActor({ ...made, definition }, this.#services)
     const outcome = new Promise<RunOutcome<Output>>((resolve) => {
       this.#runs.set(runId, { actor, ended: resolve as (outcome: RunOutcome) => void })
     })
@@ -313,7 +403,15 @@ class OrlaRuntime implements Runtime {
   }
 
   verify(workflow: Workflow): void {
-    this.#definitions.of(workflow)
+    this.#definitions.of(this.#workflowOf(workflow))
+  }
+
+  /** The workflow that is meant: with threads one that the module exports. */
+  #workflowOf(asked: Workflow | string): Workflow {
+    if (this.#module !== undefined) return workflowOf(this.#module, asked)
+    if (typeof asked !== 'string') return asked
+    const message = `a workflow is named where its module is known: give "${asked}" itself, or \`threads\` and \`workflows\``
+    throw new OptionsError('workflow', [{ path: 'workflow', code: 'without_threads', message }])
   }
 
   backends(): BackendStatus[] {
@@ -356,6 +454,7 @@ class OrlaRuntime implements Runtime {
       ...(stage !== undefined && { stagePolicy: this.#policies.nameOf(stage) }),
       ...(request !== undefined && { requestPolicy: this.#policies.nameOf(request) }),
     })
+    this.#runners?.backendsChanged()
   }
 
   reconfigure(backend: string, change: { windowRequests?: number; queueCapacity?: number }): void {
@@ -372,11 +471,19 @@ class OrlaRuntime implements Runtime {
   }
 
   addBackend(name: string, definition: BackendDefinition): Promise<void> {
+    this.#refuseWithThreads('addBackend')
     return this.#backends.add(name, definition)
   }
 
   replaceBackend(name: string, definition: BackendDefinition): Promise<void> {
+    this.#refuseWithThreads('replaceBackend')
     return this.#backends.replace(name, definition)
+  }
+
+  #refuseWithThreads(what: string): void {
+    if (this.#runners === undefined) return
+    const message = 'a definition does not cross threads: export it in `backends` of the module, and make a new runtime'
+    throw new OptionsError('backend', [{ path: what, code: 'not_with_threads', message }])
   }
 
   removeBackend(name: string): Promise<void> {
@@ -406,6 +513,7 @@ class OrlaRuntime implements Runtime {
     for (const { actor } of this.#runs.values()) actor.cancel(shutdown)
     // Runs that have begun hear of it in a microtask, and end in it.
     await Promise.resolve()
+    await this.#runners?.close()
     this.#supervisors.tools.stop()
     this.#supervisors.managers.stop()
     this.#supervisors.backends.stop()
@@ -454,7 +562,7 @@ class OrlaRuntime implements Runtime {
     }
   }
 
-  #undelivered(message: ActorMessage): void {
+  #undelivered(message: { type: string }): void {
     this.#deadLetters++
     this.#log.debug({ message: message.type }, 'dead letter')
   }
@@ -473,12 +581,17 @@ class OrlaRuntime implements Runtime {
     run.ended(outcome)
   }
 
-  #supervisor(name: string, strategy: SupervisionStrategy): Supervisor {
+  #supervisor(
+    name: string,
+    strategy: SupervisionStrategy,
+    intensity: { restartsMax?: number; withinMs?: number } = {},
+  ): Supervisor {
     const gaveUp = (error: unknown): void => {
       this.#log.error({ supervisor: name, error }, 'an actor cannot be kept alive; the runtime closes')
       void this.close()
     }
-    return new Supervisor({ name, strategy, clock: this.clock, log: this.#log, gaveUp })
+    const { restartsMax = 1, withinMs = 5_000 } = intensity
+    return new Supervisor({ name, strategy, restartsMax, withinMs, clock: this.clock, log: this.#log, gaveUp })
   }
 
   /** Carries out an action of the memory manager. It hears what came of it, and waits for nothing. */
@@ -519,12 +632,3 @@ function outcomeOf(result: FlushResult): CacheOutcome {
   const message = 'reason' in result ? result.reason : 'message' in result ? result.message : ''
   return { outcome: result.outcome, message }
 }
-
-/** The actor that shares its system with all others, and hears of their failures. */
-const rootLogic = fromTransition(
-  (report: (error: unknown) => void, event: { type: string; error?: unknown }) => {
-    if (event.type.startsWith('xstate.error.')) report(event.error)
-    return report
-  },
-  ({ input }: { input: (error: unknown) => void }) => input,
-)

@@ -58,6 +58,11 @@ export interface Driver {
    * @throws {OrlaError} as `chat` rejects
    */
   countTokens?(request: ChatRequest, options?: KvOptions): Promise<number>
+  /**
+   * How another thread reaches the same engine: text that goes to its `DriverEnvironment.elsewhere`; false if it cannot.
+   * Absent: by connecting the same way again.
+   */
+  readonly elsewhere?: string | false
   /** What can be done with the engine's KV cache. Absent: nothing. */
   readonly kv?: KvControl
   /** Releases sockets, threads and processes. Requests under way are cancelled. */
@@ -70,4 +75,6 @@ export interface DriverEnvironment {
   backend: string
   clock: Clock
   log: Logger
+  /** On a runner thread: what the control thread's driver said in `elsewhere`. */
+  elsewhere?: string
 }

@@ -34,6 +34,7 @@ export function inProcessDriver(options: InProcessOptions): Driver {
 
   const driver: Driver = {
     capabilities,
+    elsewhere: false,
     kv: kvControl(engine.engine, (request, context) => driver.chat(request, context, { delta() {} })),
     probe: () => Promise.resolve({ state: 'ready', capabilities }),
     chat(request, context, sink) {

@@ -32,6 +32,9 @@ export function createSimulated(
         const planned = plan(environment.clock)
         if (transport !== 'in-process' && isPortable(planned) && (transport === 'http' || !environment.clock.virtual)) {
           const make = flavours[planned.flavour?.engine ?? 'openai'] ?? httpBackend
+          if (environment.elsewhere !== undefined) {
+            return make({ ...settings, url: environment.elsewhere }).connect(environment)
+          }
           return connectHttp(planned, environment, (url) => make({ ...settings, url }))
         }
         return connectInProcess(planned, environment)
@@ -64,12 +67,13 @@ async function connectHttp(
     await engine.close()
   }
   // Like another engine means: can what that one can, as far as its own driver finds out.
-  if (plan.flavour !== undefined) return { ...driver, close }
+  if (plan.flavour !== undefined) return { ...driver, elsewhere: engine.url, close }
   const declared = simulatedCapabilities(plan.model, plan.contextLength, concurrencyOf(plan))
   // What the wire does not carry, the engine behind it cannot do.
   const capabilities = { ...declared, kv: driver.capabilities.kv }
   return {
     capabilities,
+    elsewhere: engine.url,
     async probe(timeoutMs) {
       const found = await driver.probe(timeoutMs)
       return found.state === 'ready' ? { state: 'ready', capabilities } : found

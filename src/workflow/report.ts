@@ -51,6 +51,26 @@ export interface StageReport {
   reason?: string
 }
 
+/** The report of a stage that did nothing yet. */
+export function emptyReport(): StageReport {
+  return {
+    state: 'pending',
+    backend: null,
+    model: null,
+    turns: [],
+    toolCalls: [],
+    startedAtMs: null,
+    endedAtMs: null,
+    queueWaitMs: 0,
+    ttftMs: null,
+    promptTokens: null,
+    cachedTokens: null,
+    completionTokens: null,
+    finishReason: null,
+    truncated: false,
+  }
+}
+
 /** The figures of a stage summed up from its turns. */
 export function sumTurns(
   turns: readonly TurnReport[],

@@ -22,6 +22,8 @@ export interface ToolDefinition<Arguments = unknown> {
   readonly timeoutMs?: number | undefined
   /** Calls that may run at once, over all runs. */
   readonly concurrency?: number | undefined
+  /** True if calling it twice does no harm: a run that called it may be started again when its thread ended. */
+  readonly repeatable?: boolean | undefined
   /** Method syntax: tools with different arguments go into one set. */
   run(args: Arguments, context: ToolContext): unknown
 }
@@ -37,12 +39,14 @@ export type ToolSet = Readonly<Record<string, ToolDefinition>>
  *
  * @param definition.timeoutMs - milliseconds one call may take, default 60,000
  * @param definition.concurrency - calls that may run at once over all runs, default unbounded
+ * @param definition.repeatable - calling it twice does no harm: it only reads, or heeds `idempotencyKey`; default false
  */
 export function tool<S extends StandardSchemaV1>(definition: {
   description: string
   input: S
   timeoutMs?: number
   concurrency?: number
+  repeatable?: boolean
   run(args: InferOutput<S>, context: ToolContext): unknown
 }): ToolDefinition<InferOutput<S>> {
   return definition as ToolDefinition<InferOutput<S>>

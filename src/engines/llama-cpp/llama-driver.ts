@@ -199,6 +199,7 @@ export async function createLlamaDriver(
   }
 
   return {
+    elsewhere: false,
     get capabilities() {
       return capabilitiesOf(plan, loaded)
     },
