@@ -18,6 +18,10 @@ const benches: Record<string, Entry> = {
     about: 'enqueue and next of the two-level queue, beside a plain array and a plain heap',
     load: () => import('./scheduler.ts'),
   },
+  threads: {
+    about: 'the same work on 0, 1 and 2 runner threads: CPU a stage, loop delay, messages',
+    load: () => import('./threads.ts'),
+  },
   memory: {
     about: "memory policies against the engine's own LRU, in virtual time (takes --sessions and --html)",
     load: () => import('./memory.ts'),
