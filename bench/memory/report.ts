@@ -138,13 +138,15 @@ export function findings(cells: readonly Cell[]): string[] {
     const ahead = pressed.flatMap((ratio) => leaders(cells, workload, ratio))
     found.push(
       ahead.length === 0
-        ? `${workload}: no published arm has more output than price at ratios ${pressed.join(', ')}.`
+        ? `${workload}: no published arm that was measured has more output than price at ratios ${pressed.filter((ratio) => at(ratio, 'price') !== undefined).join(', ')}.`
         : `${workload}: more output than price have ${ahead.join('; ')}.`,
     )
     const below = [0.25, 0.5, 0.7].flatMap((ratio) => pairedChange(at(ratio, 'price'), at(ratio, 'lru')))
     if (below.length > 0) {
       const percent = (share: number): string => `${share < 0 ? '' : '+'}${(100 * share).toFixed(1)} %`
-      const p99 = [0.25, 0.5, 0.7].map((ratio) => meanOf(at(ratio, 'price'), 'p99') / meanOf(at(ratio, 'lru'), 'p99'))
+      const p99 = [0.25, 0.5, 0.7]
+        .map((ratio) => meanOf(at(ratio, 'price'), 'p99') / meanOf(at(ratio, 'lru'), 'p99'))
+        .filter((share) => !Number.isNaN(share))
       found.push(
         `${workload} up to ratio 0.7: output of price against lru from ${percent(Math.min(...below))} to ${percent(Math.max(...below))}, means of pairs over seeds; p99 at most ${Math.max(...p99).toFixed(1)} times that of lru.`,
       )
