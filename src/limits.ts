@@ -76,6 +76,8 @@ export const limits = {
   workloadTurnsMax: 2_000_000,
   /** Tokens that a workload file may give as one count. */
   workloadTokensMax: 10_000_000,
+  /** Things that one actor of a user may have waiting. */
+  actorMailboxMax: 10_000,
   /** Runner threads of one runtime. */
   runnersMax: 64,
   /** Runner threads that may be started again within the time below, unless options say otherwise. */

@@ -2,6 +2,7 @@
 
 import { z } from 'zod'
 import type { BackendLoad } from '../actors/backend.ts'
+import type { ActorDefinition } from '../actors/extension.ts'
 import type { CacheDecision, WindowStatus } from '../actors/memory-manager.ts'
 import type { PrewarmTotals } from '../actors/memory-prewarm.ts'
 import type { Clock } from './clock.ts'
@@ -70,6 +71,8 @@ export interface RuntimeOptions {
   threads?: number | ThreadsOptions
   /** With `threads`: the module that exports workflows, and `backends`. Every thread imports it. */
   workflows?: URL
+  /** Actors of your own: see `defineActor`. */
+  actors?: readonly ActorDefinition[]
   /** Scheduling policies by backend name; FCFS at both levels where absent. */
   scheduling?: Readonly<Record<string, SchedulingOptions>>
   /** Backends that serve the same model, by the backend whose turns they take when it cannot serve them, best first. */
@@ -172,6 +175,12 @@ export interface Runtime extends AsyncDisposable {
   backends(): BackendStatus[]
   /** What stages of each class took so far, and how right predictions of it were. */
   stageClasses(): StageClassFacts[]
+  /**
+   * Sends a message to an actor of yours. False if it is gone, or has too much waiting.
+   *
+   * @throws {OptionsError} `ORLA_OPTIONS` for an actor that this runtime was not given, and for a wrong message
+   */
+  tell<Message>(actor: ActorDefinition<Message>, message: Message): boolean
   /** The runner threads; empty without. */
   runners(): RunnerStatus[]
   /** CPU time of each runner thread since it started, us. */

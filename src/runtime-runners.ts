@@ -167,11 +167,12 @@ export class Runners {
     const { plan, boot, log, supervisor, feed } = this.#input
     const calls = new MessageChannel()
     const hot = new MessageChannel()
+    // A thread inherits the flags of its process, V8's among them, which it would refuse if they were given here. But
     // `--input-type` is for a program given as text, and a thread that inherits it does not start.
-    const execArgv = process.execArgv.filter((argument) => !argument.startsWith('--input-type'))
+    const isText = process.execArgv.some((argument) => argument.startsWith('--input-type'))
     const worker = new Worker(workerUrl, {
       name: `orla-runner-${index}`,
-      execArgv,
+      ...(isText && { execArgv: [] }),
       workerData: { calls: calls.port2, hot: hot.port2 },
       transferList: [calls.port2, hot.port2],
       ...(plan.heapMb !== undefined && { resourceLimits: { maxOldGenerationSizeMb: plan.heapMb } }),

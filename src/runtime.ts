@@ -9,6 +9,7 @@
 
 import type { AnyActorRef } from 'xstate'
 import { z } from 'zod'
+import { Extensions, type ActorDefinition } from '../actors/extension.ts'
 import { startActor } from '../actors/logic.ts'
 import { mapperLogic, type MapperState } from '../actors/mapper.ts'
 import { memoryManagerLogic, type CacheDecision, type MemoryManagerState } from '../actors/memory-manager.ts'
@@ -175,6 +176,7 @@ class OrlaRuntime implements Runtime {
   readonly #services: WorkflowServices
   readonly #module: WorkflowModule | undefined
   readonly #runners: Runners | undefined
+  readonly #extensions: Extensions
   readonly #runs = new Map<string, { actor: WorkflowActor | RemoteRun; ended: (outcome: RunOutcome) => void }>()
   readonly #cloneMessages: boolean
   readonly #delivery: RuntimeOptions['delivery']
@@ -288,6 +290,14 @@ class OrlaRuntime implements Runtime {
       transition: (transition) => this.#onTransition(transition),
       ended: (outcome, definitionId) => this.#onEnded(outcome, definitionId),
     }
+    this.#extensions = new Extensions({
+      definitions: options.actors ?? [],
+      clock,
+      log,
+      backends: () => this.#backends.names,
+      load: (backend) => this.#backends.get(backend).actor.state.load(),
+      tellBackend: (backend, message) => this.#backends.tell(backend, message),
+    })
     this.#module = remote?.module
     if (remote === undefined) return
     const { plan, url, elsewhere, make } = remote
@@ -320,6 +330,10 @@ class OrlaRuntime implements Runtime {
   /** Resolves when every thread is there. */
   async ready(): Promise<void> {
     await this.#runners?.ready()
+  }
+
+  tell<Message>(actor: ActorDefinition<Message>, message: Message): boolean {
+    return this.#extensions.tell(actor, this.#cloneMessages ? structuredClone(message) : message)
   }
 
   runners(): RunnerStatus[] {
@@ -514,6 +528,7 @@ class OrlaRuntime implements Runtime {
     // Runs that have begun hear of it in a microtask, and end in it.
     await Promise.resolve()
     await this.#runners?.close()
+    this.#extensions.stop()
     this.#supervisors.tools.stop()
     this.#supervisors.managers.stop()
     this.#supervisors.backends.stop()
@@ -569,6 +584,7 @@ class OrlaRuntime implements Runtime {
 
   #onTransition(transition: Transition): void {
     this.#services.post({ actor: 'memory' }, { type: 'memory.transition', transition, nowMs: this.clock.nowMs() })
+    this.#extensions.heard(transition)
   }
 
   #onEnded(outcome: RunOutcome, definitionId: string): void {

@@ -38,6 +38,10 @@ export type { FileRecorder, RecordOptions } from './testbed/record.ts'
 export { schedulingPolicyNames } from './scheduling/registry.ts'
 export type { SchedulingPolicyName } from './scheduling/registry.ts'
 
+// Actors of one's own
+export { actorContract } from './testbed/actor-contract.ts'
+export type { ActorCheck, ActorContractOptions } from './testbed/actor-contract.ts'
+
 // Drivers
 export { driverContract } from './engines/contract/driver-contract.ts'
 export type { ContractCheck, ContractCheckName, DriverContractOptions } from './engines/contract/driver-contract.ts'
