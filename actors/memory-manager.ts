@@ -54,6 +54,8 @@ export interface MemoryManagerInput {
   freeSlots(backend: string): number
   /** Stops a prefill that is under way. */
   stop(actionId: number, why: string): void
+  /** A number for an action that no other had, also of a manager that broke: its outcomes may still come. */
+  actionId(): number
   /** Carries out an action; the outcome comes back as `memory.acted`, `.usage` or `.prefilled` with the same number. */
   act(backend: string, action: CacheAction, actionId: number): void
 }
@@ -123,7 +125,6 @@ export class MemoryManagerState implements ActorState<MemoryMessage> {
   readonly #prewarming: Prewarming | undefined
   readonly #usage = new Map<string, { usedFraction: number; atMs: number }>()
   readonly #trust = new FlushTrust()
-  #actions = 0
   #pressureTimer: Timer | undefined
   #stopped = false
 
@@ -133,6 +134,7 @@ export class MemoryManagerState implements ActorState<MemoryMessage> {
       this.#prewarming = new Prewarming({
         clock: input.clock,
         ledger: this.ledger,
+        actionId: () => input.actionId(),
         act: (backend, action, actionId) => input.act(backend, action, actionId),
         stop: (actionId, why) => input.stop(actionId, why),
         freeSlots: (backend) => input.freeSlots(backend),
@@ -453,7 +455,7 @@ export class MemoryManagerState implements ActorState<MemoryMessage> {
   #act(action: CacheAction, about: Omit<Pending, 'timer' | 'kind'>): void {
     if (this.#stopped) return
     const { clock } = this.#input
-    const actionId = ++this.#actions
+    const actionId = this.#input.actionId()
     const message = `no answer within ${actionTimeoutMs} ms`
     const late = this.#guarded('timeout', () => this.#onActed(actionId, { outcome: 'timeout', message }))
     const timer = clock.setTimer(actionTimeoutMs, late)

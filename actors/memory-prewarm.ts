@@ -29,6 +29,8 @@ export interface PrewarmTotals {
 export interface PrewarmInput {
   clock: Clock
   ledger: KvLedger
+  /** A number for an action that no other had. */
+  actionId(): number
   act(backend: string, action: CacheAction, actionId: number): void
   /** Stops a prefill. */
   stop(actionId: number, why: string): void
@@ -53,7 +55,7 @@ export class Prewarming {
   readonly #pending = new Map<number, { prewarm: Prewarm; timer: Timer }>()
   /** Backends that are asked again, by timer. */
   readonly #retries = new Map<string, Timer>()
-  #actions = 0
+  #stopped = false
 
   constructor(input: PrewarmInput) {
     this.#input = input
@@ -129,8 +131,9 @@ export class Prewarming {
     for (const foreseen of this.#prewarmer.forget(runId)) this.#stop(foreseen, `${runId} is over`)
   }
 
-  /** Ends its timers. What is under way ends with its driver. */
+  /** Ends its timers, for good. What is under way ends with its driver. */
   stop(): void {
+    this.#stopped = true
     const { clock } = this.#input
     for (const { timer } of this.#pending.values()) clock.clearTimer(timer)
     for (const timer of this.#retries.values()) clock.clearTimer(timer)
@@ -139,7 +142,7 @@ export class Prewarming {
   }
 
   #tryLater(backend: string): void {
-    if (this.#retries.has(backend)) return
+    if (this.#stopped || this.#retries.has(backend)) return
     const timer = this.#input.clock.setTimer(busyPauseMs, () => {
       this.#retries.delete(backend)
       this.#try(backend)
@@ -148,6 +151,7 @@ export class Prewarming {
   }
 
   #try(backend: string): void {
+    if (this.#stopped) return
     const { clock, ledger } = this.#input
     const prewarm = this.#prewarmer.next(backend, ({ runId, model, stageClass }) => ({
       residentTokens: ledger.entry(runId, backend, model)?.residentTokens ?? 0,
@@ -157,7 +161,7 @@ export class Prewarming {
       roomTokens: this.#input.roomTokens(backend),
     }))
     if (prewarm === undefined) return
-    const actionId = ++this.#actions
+    const actionId = this.#input.actionId()
     const timer = clock.setTimer(prefillMsMax, () => this.#input.stop(actionId, `not done within ${prefillMsMax} ms`))
     this.#pending.set(actionId, { prewarm, timer })
     this.#of(backend).prefills++

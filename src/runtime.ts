@@ -239,6 +239,7 @@ class OrlaRuntime implements Runtime {
     Object.entries(options.backends).forEach(([name, definition], i) => {
       this.#backends.put(name, definition, connected[i]!, options.scheduling?.[name] ?? {})
     })
+    let actions = 0
     this.#memory = new SupervisedActor(managers, 'memory', (broken) => {
       const actor = startActor(memoryManagerLogic, {
         log,
@@ -246,6 +247,7 @@ class OrlaRuntime implements Runtime {
         post,
         ...memory,
         kvOf: (backend) => this.#backends.kvCapabilities(backend),
+        actionId: () => ++actions,
         act: (backend, action, actionId) => this.#act(backend, action, actionId),
         stop: (actionId, why) => this.#foresight?.stop(actionId, why),
         freeSlots: (backend) => this.#backends.freeSlots(backend),

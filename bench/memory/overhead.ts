@@ -19,6 +19,7 @@ export async function overheadUs(runs: number, rounds: number): Promise<number> 
     post: () => {},
     kvOf: () => kv,
     act: () => {},
+    actionId: () => 0,
     stop: () => {},
     freeSlots: () => 0,
     ...memoryPlan({ policy: 'price', kvTokens: { b: (runs * contextTokens) / 2 } }),

@@ -7,10 +7,12 @@ import type { Runtime } from '../../src/runtime-api.ts'
 import { virtualClock, type VirtualClock } from '../../src/clock.ts'
 import type { Logger } from '../../src/log.ts'
 import { utf8BytesEstimator } from '../../src/prompts/estimator.ts'
+import type { CachePolicy } from '../../src/memory/cache-policy.ts'
 import type { WindowPolicy } from '../../src/memory/window-policy.ts'
 import type { SchedulingPolicy } from '../../src/scheduling/policy.ts'
 import { workflow } from '../../src/workflow/builder.ts'
 import { tool } from '../../src/workflow/tool.ts'
+import { kvBackend } from '../actors/memory-kit.ts'
 import { scripted, type ScriptedBackend } from '../support/scripted-backend.ts'
 
 /** A policy that throws, and a log that throws when it is told: the actor breaks in mid-message, as often as it is told. */
@@ -176,6 +178,35 @@ test('a memory manager that breaks in a timer is started again, and the one befo
   expect(reviews).toBeLessThanOrEqual(12)
   await runtime.close()
   expect(clock.pendingTimers).toBe(0)
+})
+
+test('what an engine answers to a memory manager that broke is not taken for an answer to the next', async () => {
+  let answers = 0
+  const cache: CachePolicy = {
+    name: 'broken',
+    atBoundary({ boundary, backend }) {
+      if (boundary !== 'answer') return undefined
+      if (++answers === 2) throw new Error('no verdict')
+      return { want: 'flushAll', backend, reason: 'a test', figures: {} }
+    },
+  }
+  const clock = virtualClock()
+  const main = kvBackend((call) => call.answer('ok', 1))
+  // The first flush takes longer than the second manager needs to ask for one that fails.
+  main.flush = () =>
+    new Promise((resolve) => {
+      if (main.told.length === 1) clock.setTimer(1_000, () => resolve({ outcome: 'flushed', scope: 'all' }))
+      else clock.setTimer(2_000, () => resolve({ outcome: 'failed', message: 'no', status: 500 }))
+    })
+  const { log, logged } = breakingLog('a cache policy failed; the engine decides', 1)
+  const memory = { policy: { name: 'broken', cache } }
+  const runtime = await createRuntime({ backends: { main }, clock, log, estimator: utf8BytesEstimator, memory })
+  for (let i = 0; i < 3; i++) await clock.run(runtime.start(one, undefined).outcome)
+  expect(logged).toContain('a child is restarted')
+  expect(main.told).toEqual(['flushAll', 'flushAll'])
+  await clock.advance(5_000)
+  expect(runtime.cacheDecisions().map(({ type }) => type)).toEqual(['cache.released', 'cache.flushFailed'])
+  await runtime.close()
 })
 
 test('a backend that breaks when the time of held requests is up is started again', async () => {

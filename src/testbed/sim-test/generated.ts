@@ -8,7 +8,7 @@ import { memoryPolicy } from '../../memory/plan.ts'
 import { utf8BytesEstimator } from '../../prompts/estimator.ts'
 import type { ChatRequest } from '../../schema/chat.ts'
 import { schedulingPolicy } from '../../scheduling/registry.ts'
-import { user } from '../../schema/message.ts'
+import { system, user } from '../../schema/message.ts'
 import type { Reply } from '../../simulator/responder.ts'
 import { simpleSpeeds } from '../../simulator/simple-model.ts'
 import { createSimulated } from '../../simulator/simulated.ts'
@@ -103,7 +103,10 @@ function workflowOf(run: SimRun, tools: Record<string, ToolDefinition>, choose: 
       after: stage.after.map((i) => run.stages[i]!.name),
       ...(stage.backend === undefined ? { mapping: choose } : { backend: stage.backend }),
       fallback: stage.fallback.filter((name) => name !== stage.backend),
-      prompt: () => [user(`plan ${JSON.stringify(planOf(run, stage))}`)],
+      prompt: () => [
+        ...(stage.headTokens > 0 ? [system(`${stage.name}${' rule'.repeat(stage.headTokens)}`)] : []),
+        user(`plan ${JSON.stringify(planOf(run, stage))}`),
+      ],
       ...(stage.toolCalls > 0 && { tools }),
       ...(stage.json && { output: z.object({ id: z.string() }) }),
       ...(stage.appends && { context: 'append' }),

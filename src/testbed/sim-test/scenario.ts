@@ -52,6 +52,8 @@ export interface SimStage {
   toolCalls: number
   /** The answer is JSON under a schema. */
   json: boolean
+  /** Tokens that its prompt begins with in every run, about. */
+  headTokens: number
   /** Tokens of the answer, about. */
   answerTokens: number
   attempts: number
@@ -141,7 +143,7 @@ export function drawScenario(seed: number, allowed: readonly SimFaultName[]): Sc
     model: models[i % models.length]!,
     windowRequests: draw.int(1, 6),
     queueCapacity: draw.one([2, 20, 1_000]),
-    prefillMsPerToken: draw.one([0.01, 0.5]),
+    prefillMsPerToken: draw.one([0.01, 0.5, 3]),
     decodeMsPerToken: draw.one([1, 10, 40]),
     stagePolicy: draw.one(schedulingPolicyNames),
     requestPolicy: draw.one(schedulingPolicyNames),
@@ -192,9 +194,10 @@ function drawStages(draw: Draw, backends: readonly string[]): SimStage[] {
       fallback: draw.some(backends, 0.2),
       toolCalls: draw.chance(0.3) ? draw.int(1, 2) : 0,
       json: draw.chance(0.2),
+      headTokens: draw.one([0, 0, 0, 200]),
       answerTokens: draw.one([1, 10, 60]),
       attempts: draw.int(1, 3),
-      appends: after.length > 0 && draw.chance(0.3),
+      appends: after.length > 0 && draw.chance(0.5),
       skipped: draw.chance(0.05),
     }
   })

@@ -48,8 +48,9 @@ function* smaller(scenario: Scenario): Generator<Scenario> {
     yield { ...scenario, faults: rest }
   }
   if (scenario.memory !== undefined) {
-    const { memory: _gone, ...rest } = scenario
+    const { memory, ...rest } = scenario
     yield rest
+    if (memory.prewarm) yield { ...scenario, memory: { ...memory, prewarm: false } }
   }
   if (scenario.failover) yield { ...scenario, failover: false }
   for (const [i, run] of runs.entries()) {
@@ -76,6 +77,7 @@ function* simplerRuns(run: SimRun): Generator<SimRun> {
   }
   for (const [i, stage] of stages.entries()) {
     if (stage.toolCalls > 0) yield { ...run, stages: stages.with(i, { ...stage, toolCalls: 0 }) }
+    if (stage.headTokens > 0) yield { ...run, stages: stages.with(i, { ...stage, headTokens: 0 }) }
     if (stage.json) yield { ...run, stages: stages.with(i, { ...stage, json: false }) }
     if (stage.after.length > 0) {
       yield { ...run, stages: stages.with(i, { ...stage, after: [], appends: false }) }
