@@ -6,7 +6,7 @@
 
 import { stageTransitions } from '../../workflow/stage-lifecycle.ts'
 import type { RunOutcome } from '../../workflow/report.ts'
-import type { Runtime } from '../../runtime-api.ts'
+import type { BackendStatus, Runtime } from '../../runtime-api.ts'
 import type { ChatContext } from '../../engines/driver.ts'
 import type { RunEvent, StageState, Transition } from '../../schema/transition.ts'
 
@@ -17,6 +17,8 @@ export const simOracles = {
   end: 'a run ends once, and nothing follows',
   once: 'a request is granted at most once, ends its wait in one way, and gives its slot back once',
   window: 'an engine never has more calls open than its window, and no request twice at once',
+  turn: 'where first come is first served, nobody is passed over',
+  letters: 'where all runs complete and no actor breaks, every message finds its actor',
   slots: 'when all is over, no slot is taken, nothing waits, no call is open',
   typed: 'every failure has a documented code, and none is a bug of ours',
   effects: 'an effect happens at most once, and a tool that answered has had it',
@@ -61,11 +63,22 @@ interface RequestSeen {
   state: 'queued' | 'granted' | 'over'
 }
 
+/** What oracles need to know of the world. */
+export interface SimWorld {
+  /** Whether an actor of ours was broken on purpose: then runs may say so. */
+  isBroken(): boolean
+  /** A backend as it is now; undefined where messages take their time, so that now is not when it decided. */
+  look(backend: string): BackendStatus | undefined
+}
+
 /** Watches one runtime. */
 export class SimOracles {
   readonly violations: SimViolation[] = []
   readonly #nowMs: () => number
   readonly #isBroken: () => boolean
+  readonly #look: SimWorld['look']
+  /** Requests that wait at each backend, in the order in which they came. */
+  readonly #waiting = new Map<string, Set<string>>()
   readonly #runs = new Map<string, RunSeen>()
   readonly #requests = new Map<string, RequestSeen>()
   readonly #open = new Map<string, Set<string>>()
@@ -75,10 +88,10 @@ export class SimOracles {
   readonly #effects = new Map<string, number>()
   readonly #answered: string[] = []
 
-  /** @param options.isBroken - whether an actor of ours was broken on purpose: then runs may say so */
-  constructor(nowMs: () => number, { isBroken }: { isBroken: () => boolean }) {
+  constructor(nowMs: () => number, { isBroken, look }: SimWorld) {
     this.#nowMs = nowMs
     this.#isBroken = isBroken
+    this.#look = look
   }
 
   /** Notes that something does not hold. */
@@ -98,12 +111,9 @@ export class SimOracles {
     if (open === undefined) this.#open.set(backend, (open = new Set()))
     if (open.has(requestId)) this.violated('window', `${backend} has request ${requestId} twice at once`)
     open.add(requestId)
-    // A prefill ahead of its request stands outside of the window, and gives way.
-    const isAhead = requestId.endsWith('/ahead')
-    const inWindow = [...open].filter((id) => !id.endsWith('/ahead')).length
-    const windowMax = this.#windows.get(backend) ?? Infinity
-    if (!isAhead && inWindow > windowMax) {
-      this.violated('window', `${backend} has ${inWindow} calls open, and its window was never above ${windowMax}`)
+    const windowMax = this.#look(backend)?.windowRequests ?? this.#windows.get(backend) ?? Infinity
+    if (open.size > windowMax) {
+      this.violated('window', `${backend} has ${open.size} calls open, and its window is ${windowMax}`)
     }
     let cancelledAtMs: number | undefined
     let isOver = false
@@ -163,11 +173,15 @@ export class SimOracles {
     }
     if (event.type === 'run.completed' || event.type === 'run.failed') this.#runEnded(run, what)
     if ('requestId' in event) this.#requestMoved(event, what)
+    if ('stage' in event && event.from === 'queued' && event.to !== 'queued') this.#leaves(event)
     if ('error' in event && event.error !== undefined) this.#checkCode(event.error.code, event.error.message, what)
   }
 
   /** All is over: nothing may be left. What the actors of a closed runtime count is of no interest. */
-  finish(runtime: Runtime, { closed }: { closed: boolean }): void {
+  finish(runtime: Runtime, { closed, allCompleted }: { closed: boolean; allCompleted: boolean }): void {
+    if (!closed && allCompleted && !this.#isBroken() && runtime.deadLetters > 0) {
+      this.violated('letters', `${runtime.deadLetters} messages found nobody`)
+    }
     if (runtime.liveRuns > 0) this.violated('forgotten', `${runtime.liveRuns} runs are live`)
     for (const { name, inFlight, waiting, held, residency } of closed ? [] : runtime.backends()) {
       if (inFlight + waiting + held > 0) {
@@ -216,9 +230,11 @@ export class SimOracles {
       case 'stage.queued':
         if (request !== undefined && request.state !== 'over') this.violated('once', `${at} waits already`)
         this.#requests.set(event.requestId, { state: 'queued' })
+        this.#line(event.backend).add(event.requestId)
         return
       case 'stage.granted':
         if (request?.state !== 'queued') this.violated('once', `${at} is granted and was ${request?.state}`)
+        this.#checkTurn(event, at)
         this.#requests.set(event.requestId, { state: 'granted' })
         return
       case 'stage.rejected':
@@ -230,6 +246,29 @@ export class SimOracles {
         this.#requests.set(event.requestId, { state: 'over' })
         return
     }
+  }
+
+  /** A stage that goes on from its wait, to whatever, waits no more. */
+  #leaves({ runId, stage }: { runId: string; stage: string }): void {
+    for (const line of this.#waiting.values()) {
+      for (const requestId of line) if (requestId.startsWith(`${runId}/${stage}/`)) line.delete(requestId)
+    }
+  }
+
+  #checkTurn({ backend, requestId }: { backend: string; requestId: string }, at: string): void {
+    const [first] = this.#line(backend)
+    if (first === requestId) return
+    const now = this.#look(backend)
+    if (now === undefined || now.kvWindow !== undefined) return
+    if (now.stagePolicy === 'fcfs' && now.requestPolicy === 'fcfs') {
+      this.violated('turn', `${at} is granted at ${backend} before ${first}, which came first`)
+    }
+  }
+
+  #line(backend: string): Set<string> {
+    let line = this.#waiting.get(backend)
+    if (line === undefined) this.#waiting.set(backend, (line = new Set()))
+    return line
   }
 
   #checkCode(code: string | undefined, message: string | undefined, what: string): void {

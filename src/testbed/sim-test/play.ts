@@ -72,11 +72,18 @@ class Play {
   #events = 0
   #isCalm = false
   #isClosed = false
+  #runtime: Runtime | undefined
 
   constructor(scenario: Scenario, subject: SimSubject) {
     this.#scenario = scenario
     this.#clock = virtualClock({ seed: scenario.seed })
-    this.#oracles = new SimOracles(() => this.#clock.nowMs(), { isBroken: () => this.#crashes.any })
+    this.#oracles = new SimOracles(() => this.#clock.nowMs(), {
+      isBroken: () => this.#crashes.any,
+      look: (backend) =>
+        scenario.faults.delay === undefined
+          ? this.#runtime?.backends().find(({ name }) => name === backend)
+          : undefined,
+    })
     this.#crashes = new SimCrashes({
       strikes: () => this.#strikes('crash'),
       nowMs: () => this.#clock.nowMs(),
@@ -88,12 +95,16 @@ class Play {
   async toEnd(): Promise<SimTrace> {
     try {
       const runtime = await createRuntime(this.#options())
+      this.#runtime = runtime
       runtime.subscribe((event) => this.#hear(event))
       for (const run of this.#scenario.runs) this.#at(run.atMs, () => this.#start(runtime, run))
       for (const deed of this.#scenario.deeds) this.#at(deed.atMs, () => this.#do(runtime, deed))
       await this.#safety(runtime)
       await this.#liveness(runtime)
-      this.#oracles.finish(runtime, { closed: this.#closed })
+      this.#oracles.finish(runtime, {
+        closed: this.#closed,
+        allCompleted: this.#outcomes.failed + this.#outcomes.cancelled === 0,
+      })
       await this.#close(runtime)
     } catch (error) {
       this.#oracles.violated('crash', `it threw ${messageOf(error)}`)
