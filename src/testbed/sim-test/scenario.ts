@@ -153,7 +153,7 @@ export function drawScenario(seed: number, allowed: readonly SimFaultName[]): Sc
   const runs = Array.from({ length: draw.int(1, 16) }, (_, index): SimRun => ({
     index,
     atMs: draw.int(0, calmAtMs),
-    ...(draw.chance(0.15) && { deadlineMs: draw.int(100, 20_000) }),
+    ...(draw.chance(0.15) && { deadlineMs: draw.one([draw.int(100, 20_000), 3_600_000]) }),
     priority: draw.int(0, 3),
     tenant: draw.one(['default', 'red', 'blue']),
     stages: drawStages(draw, names),
