@@ -157,7 +157,7 @@ test.each([undefined, 1_000])(
         actor.send({ type: 'backend.reconfigure', windowRequests })
         actor.send({ type: 'backend.resume' })
         for (let i = 0; i < 20; i++) {
-          for (const id of [...inFlight]) {
+          for (const id of inFlight) {
             leave(id)
             actor.send({ type: 'backend.release', requestId: id, verdict: 'ok' })
           }
@@ -322,17 +322,20 @@ test('the memory manager takes any order of transitions, and forgets all of a ru
           } else if (each.do === 'transition') {
             const { run: runId, type: kind, stage, backend: at, tokens } = each.of
             const told = {
-              ...{
-                type: kind,
-                runId,
-                stage,
-                stages: 2,
-                turn: 1,
-                backend: at,
-                model: 'm',
-                requestId: `${runId}/${stage}/1.1`,
-              },
-              ...{ promptTokens: tokens, addedTokens: tokens, contextHash: 'h', tool: 'x', callId: '1', workflow: 'w' },
+              type: kind,
+              runId,
+              stage,
+              stages: 2,
+              turn: 1,
+              backend: at,
+              model: 'm',
+              requestId: `${runId}/${stage}/1.1`,
+              promptTokens: tokens,
+              addedTokens: tokens,
+              contextHash: 'h',
+              tool: 'x',
+              callId: '1',
+              workflow: 'w',
               usage: { promptTokens: tokens, completionTokens: 10 },
             }
             tell({ type: 'memory.transition', transition: told as unknown as Transition, nowMs })

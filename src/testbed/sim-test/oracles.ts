@@ -66,9 +66,9 @@ interface RequestSeen {
 /** What oracles need to know of the world. */
 export interface SimWorld {
   /** Whether an actor of ours was broken on purpose: then runs may say so. */
-  isBroken(): boolean
+  readonly isBroken: () => boolean
   /** A backend as it is now; undefined where messages take their time, so that now is not when it decided. */
-  look(backend: string): BackendStatus | undefined
+  readonly look: (backend: string) => BackendStatus | undefined
 }
 
 /** Watches one runtime. */
