@@ -1,0 +1,40 @@
+// One backend below a score, another from it on.
+
+import { MappingError } from '../errors.ts'
+import { candidates, leastBy, loadOf } from './candidates.ts'
+import type { Mapper, MappingRequest } from './mapper.ts'
+
+/** How to choose by a score. */
+export interface ThresholdOptions<Input = unknown, Results = unknown> {
+  /** Says how hard the stage is; any finite number. May take its time. */
+  score(request: MappingRequest<Input, Results>): number | Promise<number>
+  /** Scores below this go to `below`, others to `above`. */
+  at: number
+  /** Backends for the easy ones, the least loaded takes it. */
+  below: string | readonly string[]
+  /** Backends for the hard ones, the least loaded takes it. */
+  above: string | readonly string[]
+}
+
+/**
+ * Maps by a score: easy stages to light backends, hard ones to heavy ones.
+ *
+ * A score that is no finite number fails the stage (`ORLA_MAPPING_FAILED`): put the mapper into {@link firstOf} with
+ * another behind it to go on instead.
+ */
+export function threshold<Input, Results>(options: ThresholdOptions<Input, Results>): Mapper<Input, Results> {
+  const { at } = options
+  return async (request) => {
+    const score = await options.score(request)
+    if (!Number.isFinite(score)) {
+      const message = `the score is ${String(score)}; a finite number is needed`
+      throw new MappingError('ORLA_MAPPING_FAILED', `stage "${request.stage}" has no score`, [
+        { path: `stages.${request.stage}.mapping`, code: 'no_score', message },
+      ])
+    }
+    const isHard = score >= at
+    const names = isHard ? options.above : options.below
+    const { name } = leastBy(candidates(request, typeof names === 'string' ? [names] : names), loadOf)
+    return { backend: name, reason: `score ${score} is ${isHard ? 'at least' : 'below'} ${at}` }
+  }
+}
