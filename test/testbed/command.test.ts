@@ -99,3 +99,46 @@ describe('orla sim', () => {
     await expect(simCommand({ model: 'gpt' })).rejects.toThrow(/there are: qwen3-4b/)
   })
 })
+
+describe('orla sim-test', () => {
+  test('says how many seeds it played, what struck, and how to compare the trace', async () => {
+    const { code, stdout, stderr } = await orla(['sim-test', '--seeds', '5', '--seed', '3'])
+    expect([code, stderr]).toEqual([0, ''])
+    expect(stdout).toMatch(/^5 seeds from 3: no failure\n/)
+    expect(stdout).toMatch(/runs {4}\d+ completed, \d+ failed, \d+ cancelled/)
+    expect(stdout).toMatch(/trace {3}[0-9a-f]{16} /)
+  })
+
+  test('without faults is calm', async () => {
+    const { stdout } = await orla(['sim-test', '--seeds', '2', '--faults', 'none', '--json'])
+    expect(JSON.parse(stdout)).toMatchObject({ type: 'simTest.report', seeds: 2, failures: [], struck: {} })
+  })
+
+  test.each([
+    [['--faults', 'refuse,sulk'], /there is no "sulk"; there are: refuse, cut/],
+    [['--seeds', '0'], /--seeds "0": a whole number of at least 1/],
+    [['--seed', '-1'], /--seed/],
+  ])('refuses %j with exit code 2', async (parameters, message) => {
+    const { code, stdout, stderr } = await orla(['sim-test', ...parameters])
+    expect([code, stdout]).toEqual([2, ''])
+    expect(stderr).toMatch(message)
+  })
+})
+
+describe('orla demo --memory-policy', () => {
+  test('shows what became of the caches, and why', async () => {
+    const { stdout } = await orla([
+      'demo',
+      '--memory-policy',
+      'paper',
+      '--seed',
+      '1',
+      '--sample',
+      'duplicate-charge',
+    ])
+    expect(stdout).toMatch(/cache released at light, \d+ tokens: the run went on from .*the cache is emptied \[paper\]/)
+    expect(stdout).toMatch(/cache flushed at light/)
+    expect(stdout).toMatch(/cache kept at heavy/)
+    expect(stdout).toMatch(/cache released at heavy, \d+ tokens: the run is over/)
+  }, 30_000)
+})
