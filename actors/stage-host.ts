@@ -6,6 +6,7 @@ import type { ContextChain } from '../src/prompts/chain.ts'
 import type { PromptMeasure } from '../src/prompts/conversation.ts'
 import type { CriticalPaths } from '../src/prediction/critical-path.ts'
 import type { StageHistory } from '../src/prediction/stage-history.ts'
+import type { Prices } from '../src/schema/backend.ts'
 import type { TokenCorrection } from '../src/prompts/correction.ts'
 import type { CompiledPrompt } from '../src/prompts/template.ts'
 import type { ChatRequest, DeltaChannel, ToolSpec } from '../src/schema/chat.ts'
@@ -61,6 +62,8 @@ export interface StageServices {
   recorder: RunRecorder | undefined
   /** Model that a backend serves by default. */
   modelOf(backend: string): string
+  /** What tokens cost at a backend; undefined where nobody says. */
+  pricesOf(backend: string): Prices | undefined
   /** Backends that serve the same model in its place. */
   peersOf(backend: string): readonly string[]
   /** Whether a backend takes requests now. */

@@ -35,6 +35,7 @@ import type { StageState } from '../src/schema/transition.ts'
 import { checkPrompt } from '../src/workflow/built-prompt.ts'
 import { joinConversations } from '../src/workflow/context.ts'
 import type { Hint, StageContext, StageDefinition, TurnScript } from '../src/workflow/definition.ts'
+import { costUsd } from '../src/mapping/cost.ts'
 import { sumTurns, type StageReport, type TurnReport } from '../src/workflow/report.ts'
 import { isSettled, nextStageState, type StageEvent } from '../src/workflow/stage-lifecycle.ts'
 import { answerMessage, decideTurn, firstPhase, type Phase, type TurnDecision } from '../src/workflow/turn.ts'
@@ -67,6 +68,7 @@ interface Turn {
 interface ReleaseFacts {
   usage: ChatResult['usage']
   finishReason?: ChatResult['finishReason']
+  costUsd?: number
   notes?: NonNullable<ChatResult['notes']>
   error?: ErrorFacts
 }
@@ -461,16 +463,19 @@ export class StageActor {
     this.#services.history.answered(this.definition.stageClass, usage.completionTokens, serviceMs)
     this.#services.correction.learn(this.#backend, this.#model, turn.measure.tokens, usage.promptTokens)
     this.#host.attain((usage.promptTokens ?? turn.measure.tokens) + (usage.completionTokens ?? 0))
+    const cost = costUsd(usage, this.#services.pricesOf(this.#backend))
+    const costs = cost === undefined ? undefined : { costUsd: cost }
     this.#pushTurn(turn, {
       promptTokens: usage.promptTokens ?? null,
       cachedTokens: usage.cachedTokens ?? null,
       completionTokens: usage.completionTokens ?? null,
       finishReason,
+      ...costs,
     })
     this.report.truncated = finishReason === 'length'
     const said = answerMessage(result, this.#phase)
     this.#record(turn, result, said)
-    const facts = { usage, finishReason, ...(result.notes !== undefined && { notes: result.notes }) }
+    const facts = { usage, finishReason, ...costs, ...(result.notes !== undefined && { notes: result.notes }) }
     this.#release(turn, 'ok', `the engine finished: ${result.finishDetail ?? finishReason}`, facts)
     const { script } = this.definition
     if (script !== undefined) {
@@ -744,7 +749,7 @@ export class StageActor {
 
   #pushTurn(
     turn: Turn,
-    facts: Pick<TurnReport, 'promptTokens' | 'cachedTokens' | 'completionTokens' | 'finishReason'>,
+    facts: Pick<TurnReport, 'promptTokens' | 'cachedTokens' | 'completionTokens' | 'finishReason' | 'costUsd'>,
   ): void {
     const { queueWaitMs, ttftMs, attempt } = turn
     this.report.turns.push({ queueWaitMs, ttftMs, ...facts, attempts: attempt })

@@ -23,7 +23,7 @@ import type { RunState, Transition, RunEvent } from '../src/schema/transition.ts
 import { joinConversations, resultsByName, stageContext } from '../src/workflow/context.ts'
 import type { StageContext, StageDefinition, WorkflowDefinition } from '../src/workflow/definition.ts'
 import { RunProgress, type Settlement } from '../src/workflow/progress.ts'
-import { emptyReport, type RunOutcome, type StageReport } from '../src/workflow/report.ts'
+import { sumCosts, emptyReport, type RunOutcome, type StageReport } from '../src/workflow/report.ts'
 import type { CacheBody, RunMessage, StageMessage } from './messages.ts'
 import type { StageHost, StageServices, TransitionBody } from './stage-host.ts'
 import { StageActor } from './stage.ts'
@@ -269,14 +269,17 @@ export class WorkflowActor implements RunEffects, StageHost {
     this.#over = true
     this.services.clock.clearTimer(this.#deadlineTimer)
     this.#feed?.close()
+    const stages = this.#stageReports()
+    const costUsd = sumCosts(Object.values(stages))
     this.services.ended(
       {
         runId: this.runId,
         workflow: this.workflow,
         ...how,
         results: this.#completedResults(),
-        stages: this.#stageReports(),
+        stages,
         durationMs: this.elapsedMs(),
+        ...(costUsd !== undefined && { costUsd }),
       },
       this.definitionId,
     )

@@ -24,6 +24,7 @@ import { checkRuntimeOptions, type SchedulingOptions } from './runtime-api.ts'
 import { DriverLease } from './runtime-driver-lease.ts'
 import type { BackendGlimpse } from './runtime-runner-protocol.ts'
 import type { PolicyNames } from './runtime-policies.ts'
+import type { Prices } from './schema/backend.ts'
 import type { Capabilities } from './schema/capabilities.ts'
 import type { ChatRequest } from './schema/chat.ts'
 import { fcfs } from './scheduling/fcfs.ts'
@@ -253,6 +254,11 @@ export class Backends {
     const { waiting, health } = this.get(name).actor.state.load()
     if (waiting > 0 || health !== 'healthy' || this.freeSlots(name) < 1) return 'the backend is busy'
     return this.chat(name, request, context, { delta() {} }, {})
+  }
+
+  /** What tokens cost at a backend. */
+  pricesOf(name: string): Prices | undefined {
+    return this.#backends.get(name)?.definition.settings.prices
   }
 
   /** Model of a backend, even of one that was removed. */

@@ -157,6 +157,7 @@ class Runner {
         return built instanceof Promise ? built.then(({ messages }) => messages) : built.messages
       },
       modelOf: (backend) => this.#backends.get(backend)!.model,
+      pricesOf: (backend) => module.backends[backend]?.settings.prices,
       peersOf: (backend) => boot.failover[backend] ?? [],
       canServe: (backend) => this.#backends.get(backend)?.serves ?? false,
       infer: (backend, request, context, sink, timeouts) =>

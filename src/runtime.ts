@@ -285,6 +285,7 @@ class OrlaRuntime implements Runtime {
         return built instanceof Promise ? built.then(({ messages }) => messages) : built.messages
       },
       modelOf: (backend) => this.#backends.modelOf(backend),
+      pricesOf: (backend) => this.#backends.pricesOf(backend),
       peersOf: (backend) => options.failover?.[backend] ?? [],
       canServe: (backend) => this.#backends.canServe(backend),
       infer: (backend, request, context, sink, timeouts) =>

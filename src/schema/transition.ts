@@ -137,6 +137,8 @@ export interface StageReleased extends TurnTransition {
   durationMs: number
   usage: Usage
   finishReason?: FinishReason
+  /** What it cost, dollars; absent where its backend has no prices, or did not say how many tokens there were. */
+  costUsd?: number
   /** What somebody should know of the answer although it is no error. */
   notes?: readonly AnswerNote[]
   error?: ErrorFacts

@@ -14,6 +14,8 @@ export interface TurnReport {
   cachedTokens: number | null
   completionTokens: number | null
   finishReason: FinishReason | null
+  /** What it cost, dollars; absent where nobody can say. */
+  costUsd?: number
   /** Attempts it took. */
   attempts: number
 }
@@ -44,6 +46,8 @@ export interface StageReport {
   completionTokens: number | null
   /** Of the last turn. */
   finishReason: FinishReason | null
+  /** Sum over the turns of which it is known, dollars; absent if of none. */
+  costUsd?: number
   /** True if its answer was cut by the token limit. */
   truncated: boolean
   error?: ErrorFacts
@@ -74,7 +78,11 @@ export function emptyReport(): StageReport {
 /** The figures of a stage summed up from its turns. */
 export function sumTurns(
   turns: readonly TurnReport[],
-): Pick<StageReport, 'queueWaitMs' | 'ttftMs' | 'promptTokens' | 'cachedTokens' | 'completionTokens' | 'finishReason'> {
+): Pick<
+  StageReport,
+  'queueWaitMs' | 'ttftMs' | 'promptTokens' | 'cachedTokens' | 'completionTokens' | 'finishReason' | 'costUsd'
+> {
+  const costUsd = sumCosts(turns)
   const sum = (pick: (turn: TurnReport) => number | null): number | null =>
     turns.reduce<number | null>((total, turn) => {
       const value = pick(turn)
@@ -87,7 +95,15 @@ export function sumTurns(
     cachedTokens: sum((turn) => turn.cachedTokens),
     completionTokens: sum((turn) => turn.completionTokens),
     finishReason: turns.at(-1)?.finishReason ?? null,
+    ...(costUsd !== undefined && { costUsd }),
   }
+}
+
+/** Sum of the costs that are known, dollars; undefined if none is. */
+export function sumCosts(parts: Iterable<{ costUsd?: number }>): number | undefined {
+  let sum: number | undefined
+  for (const { costUsd } of parts) if (costUsd !== undefined) sum = (sum ?? 0) + costUsd
+  return sum
 }
 
 /** How a run ended: everything it leaves behind. */
@@ -104,4 +120,6 @@ export interface RunOutcome<Output = unknown> {
   stages: Record<string, StageReport>
   /** From start to end, ms. */
   durationMs: number
+  /** Sum over the stages of which it is known, dollars; absent if of none. */
+  costUsd?: number
 }

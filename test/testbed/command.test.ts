@@ -127,15 +127,7 @@ describe('orla sim-test', () => {
 
 describe('orla demo --memory-policy', () => {
   test('shows what became of the caches, and why', async () => {
-    const { stdout } = await orla([
-      'demo',
-      '--memory-policy',
-      'paper',
-      '--seed',
-      '1',
-      '--sample',
-      'duplicate-charge',
-    ])
+    const { stdout } = await orla(['demo', '--memory-policy', 'paper', '--seed', '1', '--sample', 'duplicate-charge'])
     expect(stdout).toMatch(/cache released at light, \d+ tokens: the run went on from .*the cache is emptied \[paper\]/)
     expect(stdout).toMatch(/cache flushed at light/)
     expect(stdout).toMatch(/cache kept at heavy/)

@@ -205,6 +205,7 @@ function totals(outcome: RunOutcome, path: readonly string[], width: number): Li
     `time           ${duration(outcome.durationMs)}, ${requests} requests, ${calls} tool calls`,
     `tokens         ${count(prompt)} prompt, ${count(cached)} of them cached${share === '' ? '' : ` (${share})`}, ` +
       `${count(sum(({ completionTokens }) => completionTokens))} answered`,
+    ...(outcome.costUsd === undefined ? [] : [`cost           $${outcome.costUsd.toPrecision(3)}`]),
   ]
   return texts.flatMap((text) => indented(text, width, 4))
 }
