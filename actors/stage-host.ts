@@ -4,6 +4,7 @@ import type { Clock, Random } from '../src/clock.ts'
 import type { ChatCall, ChatContext, ChatSink } from '../src/engines/driver.ts'
 import type { ContextChain } from '../src/prompts/chain.ts'
 import type { PromptMeasure } from '../src/prompts/conversation.ts'
+import type { RunBudget } from '../src/mapping/budget.ts'
 import type { CriticalPaths } from '../src/prediction/critical-path.ts'
 import type { StageHistory } from '../src/prediction/stage-history.ts'
 import type { Prices } from '../src/schema/backend.ts'
@@ -94,6 +95,8 @@ export interface StageHost {
   readonly deadlineAtMs: number
   /** Tokens that the run was served so far. */
   readonly attainedTokens: number
+  /** What its run may spend. */
+  readonly budget: RunBudget
   /** Service on the longest way from the end of a stage to the end of the run, predicted, ms. */
   remainingAfterMs(stage: StageDefinition): number
   /** True if somebody sees token events of this run. */

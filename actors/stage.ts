@@ -62,6 +62,8 @@ interface Turn {
   /** Sum over attempts. */
   queueWaitMs: number
   ttftMs: number | null
+  /** Set aside of the run's budget, dollars. */
+  reservedUsd: number
 }
 
 /** What came of an inference. */
@@ -309,6 +311,7 @@ export class StageActor {
       grantedAtMs: 0,
       queueWaitMs: 0,
       ttftMs: null,
+      reservedUsd: 0,
     }
     this.#enqueue(this.#turn, 'the prompt is ready')
   }
@@ -326,6 +329,8 @@ export class StageActor {
     )
     const addedTokens = Math.max(0, promptTokens - correction.correct(this.#backend, this.#model, knownTokens))
     const outputTokens = this.#scriptedTokens ?? definition.params.maxTokens ?? outputTokensGuess
+    const short = this.#setAside(turn, promptTokens)
+    if (short !== undefined) return this.#fail(short)
     this.#move('enqueued', (from, to) =>
       this.#host.emit({
         ...this.#turnFields(turn),
@@ -366,6 +371,30 @@ export class StageActor {
         },
       },
     )
+  }
+
+  /** Sets aside what the turn may cost at most. Returns why it cannot. */
+  #setAside(turn: Turn, promptTokens: number): OrlaError | undefined {
+    const { budget } = this.#host
+    const prices = this.#services.pricesOf(this.#backend)
+    if (prices === undefined || budget.limitUsd === Infinity) return undefined
+    this.#settleCost(turn, 0)
+    const completionTokens = this.#scriptedTokens ?? this.definition.params.maxTokens ?? limits.budgetOutputTokens
+    const mostUsd = costUsd({ promptTokens, completionTokens }, prices)!
+    if (budget.reserve(mostUsd)) {
+      turn.reservedUsd = mostUsd
+      return undefined
+    }
+    const { limitUsd, spentUsd, reservedUsd } = budget
+    const dollars = (usd: number): string => `$${usd.toPrecision(3)}`
+    const message = `stage "${this.definition.name}" may cost up to ${dollars(mostUsd)} at "${this.#backend}"; of ${dollars(limitUsd)} the run has spent ${dollars(spentUsd)} and set aside ${dollars(reservedUsd)}: raise budgetUsd, lower maxTokens, or map it to a cheaper backend`
+    const details = { backend: this.#backend, mostUsd, limitUsd, spentUsd, reservedUsd }
+    return new OrlaError('ORLA_BUDGET', message, { details })
+  }
+
+  #settleCost(turn: Turn, spentUsd: number): void {
+    this.#host.budget.settle(turn.reservedUsd, spentUsd)
+    turn.reservedUsd = 0
   }
 
   /** What history says of this turn, and of what its run needs from here on. */
@@ -465,6 +494,8 @@ export class StageActor {
     this.#host.attain((usage.promptTokens ?? turn.measure.tokens) + (usage.completionTokens ?? 0))
     const cost = costUsd(usage, this.#services.pricesOf(this.#backend))
     const costs = cost === undefined ? undefined : { costUsd: cost }
+    // An engine that does not say how many tokens there were may have made as many as it could.
+    this.#settleCost(turn, cost ?? turn.reservedUsd)
     this.#pushTurn(turn, {
       promptTokens: usage.promptTokens ?? null,
       cachedTokens: usage.cachedTokens ?? null,
@@ -702,6 +733,7 @@ export class StageActor {
     this.#epoch++
     this.#clearTimers()
     const turn = this.#turn
+    if (turn !== undefined) this.#settleCost(turn, 0)
     if (this.#state === 'queued' && turn !== undefined) {
       this.#services.post(
         { actor: 'backend', name: this.#backend },

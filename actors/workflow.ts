@@ -23,6 +23,7 @@ import type { RunState, Transition, RunEvent } from '../src/schema/transition.ts
 import { joinConversations, resultsByName, stageContext } from '../src/workflow/context.ts'
 import type { StageContext, StageDefinition, WorkflowDefinition } from '../src/workflow/definition.ts'
 import { RunProgress, type Settlement } from '../src/workflow/progress.ts'
+import { RunBudget } from '../src/mapping/budget.ts'
 import { sumCosts, emptyReport, type RunOutcome, type StageReport } from '../src/workflow/report.ts'
 import type { CacheBody, RunMessage, StageMessage } from './messages.ts'
 import type { StageHost, StageServices, TransitionBody } from './stage-host.ts'
@@ -40,6 +41,8 @@ export interface WorkflowInput {
   deadlineMs: number | undefined
   /** When it should be done, ms from its start; nothing happens if it is not. */
   targetMs?: number | undefined
+  /** What it may spend, dollars. */
+  budgetUsd?: number | undefined
   /** The run began before, on a thread that ended. */
   again?: RunAgain | undefined
 }
@@ -76,6 +79,7 @@ export class WorkflowActor implements RunEffects, StageHost {
   readonly priority: number
   readonly startedAtMs: number
   readonly deadlineAtMs: number
+  readonly budget: RunBudget
   readonly #definition: WorkflowDefinition
   #input: unknown
   readonly #machine: ActorRefFrom<typeof workflowMachine>
@@ -114,6 +118,7 @@ export class WorkflowActor implements RunEffects, StageHost {
     this.startedAtMs = input.again?.startedAtMs ?? clock.nowMs()
     this.#again = input.again
     this.#seq = input.again?.seq ?? 0
+    this.budget = new RunBudget(input.budgetUsd ?? Infinity)
     this.deadlineAtMs = this.startedAtMs + Math.min(input.deadlineMs ?? Infinity, input.targetMs ?? Infinity)
     this.#definition = input.definition
     this.#progress = new RunProgress(input.definition.stages)

@@ -33,6 +33,7 @@ export type ErrorCode =
   | 'ORLA_RUNNER_LOST'
   | 'ORLA_CANCELLED'
   | 'ORLA_DEADLINE'
+  | 'ORLA_BUDGET'
   | 'ORLA_LIMIT'
   | 'ORLA_CLOSED'
   | 'ORLA_INVARIANT'

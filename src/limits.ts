@@ -24,6 +24,8 @@ export const limits = {
   toolTimeoutMsDefault: 60_000,
   /** Calls of one tool that may wait for one of its places; more are answered with an error. */
   toolCallsWaitingMax: 100_000,
+  /** Tokens that an answer counts with against a budget where its stage sets no maxTokens. */
+  budgetOutputTokens: 8_192,
   /** Stage classes of which history is kept. */
   stageClassesMax: 10_000,
   /** Stages that may wait for their mappers at once; more are refused. */

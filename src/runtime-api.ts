@@ -111,6 +111,11 @@ export interface StartOptions {
   deadlineMs?: number
   /** Milliseconds from now within which it should be done: policies go by it, and it goes on if it is late. */
   targetMs?: number
+  /**
+   * Dollars that it may spend at backends with prices. A turn that might cost more than what is left is not sent, and the
+   * run fails with `ORLA_BUDGET`; a stage without `maxTokens` counts with 8,192 tokens.
+   */
+  budgetUsd?: number
   /** Aborting it cancels the run. */
   signal?: AbortSignal
 }
@@ -220,6 +225,7 @@ export const StartOptionsSchema = z.strictObject({
   priority: z.number().default(0),
   deadlineMs: z.number().positive().optional(),
   targetMs: z.number().positive().optional(),
+  budgetUsd: z.number().min(0).optional(),
   signal: z.instanceof(AbortSignal).optional(),
 })
 

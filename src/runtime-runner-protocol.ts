@@ -22,6 +22,7 @@ export interface RemoteStart {
   priority: number
   deadlineMs: number | undefined
   targetMs: number | undefined
+  budgetUsd: number | undefined
   /** Whether somebody sees its token events. */
   watched: boolean
   again?: RunAgain

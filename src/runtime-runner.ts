@@ -237,9 +237,9 @@ class Runner {
   #make(run: RemoteStart): WorkflowActor {
     const { module } = this.#parts
     const { definition } = module.workflows.get(run.workflow)!
-    const { runId, definitionId, tenant, priority, deadlineMs, targetMs, again } = run
+    const { runId, definitionId, tenant, priority, deadlineMs, targetMs, budgetUsd, again } = run
     const actor = new WorkflowActor(
-      { runId, definition, definitionId, tenant, priority, deadlineMs, targetMs, again },
+      { runId, definition, definitionId, tenant, priority, deadlineMs, targetMs, budgetUsd, again },
       this.#services,
     )
     this.#runs.set(runId, { actor, unwatch: undefined })

@@ -381,8 +381,16 @@ class OrlaRuntime implements Runtime {
 
     const { signal } = start
     const runId = `run-${++this.#runCount}-${this.#runIdSuffix}`
-    const { tenant, priority, deadlineMs, targetMs } = start
-    const made = { runId, definitionId: this.#definitions.keep(definition), tenant, priority, deadlineMs, targetMs }
+    const { tenant, priority, deadlineMs, targetMs, budgetUsd } = start
+    const made = {
+      runId,
+      definitionId: this.#definitions.keep(definition),
+      tenant,
+      priority,
+      deadlineMs,
+      targetMs,
+      budgetUsd,
+    }
     const actor =
       this.#runners?.run({ ...made, workflow: workflow.name }, definition) ??
       new WorkflowActor({ ...made, definition }, this.#services)

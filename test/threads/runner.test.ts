@@ -84,6 +84,7 @@ const begin = (runId: string, input: string, change: Partial<RemoteStart> = {}):
     priority: 0,
     deadlineMs: undefined,
     targetMs: undefined,
+    budgetUsd: undefined,
     watched: false,
     ...change,
   },
