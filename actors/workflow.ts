@@ -11,7 +11,7 @@
 //   W4. When the outcome is given, nothing of the run is left: no timer, listener, lease or entry.
 
 import { createActor, type ActorRefFrom, type AnyActorRef } from 'xstate'
-import { workflowMachine, type RunEffects } from '../machines/workflow.ts'
+import { workflowMachine, type RunEffects, type RunEvent as MachineEvent } from '../machines/workflow.ts'
 import { roundMs, type Timer } from '../src/clock.ts'
 import { CancelledError, StageError, toOrlaError, type OrlaError } from '../src/errors.ts'
 import { Feed } from '../src/feed.ts'
@@ -27,6 +27,7 @@ import { RunBudget } from '../src/mapping/budget.ts'
 import { sumCosts, emptyReport, type RunOutcome, type StageReport } from '../src/workflow/report.ts'
 import type { CacheBody, RunMessage, StageMessage } from './messages.ts'
 import type { StageHost, StageServices, TransitionBody } from './stage-host.ts'
+import { flatMachineLogic } from './machine-logic.ts'
 import { StageActor } from './stage.ts'
 
 /** What a run is made with. */
@@ -69,6 +70,9 @@ export interface WorkflowServices extends StageServices {
   ended(outcome: RunOutcome, definitionId: string): void
 }
 
+/** What `machines/workflow.ts` draws, as the actor of each run walks it. */
+const runLogic = flatMachineLogic<{ effects: RunEffects }, MachineEvent, { effects: RunEffects }>(workflowMachine)
+
 /** One run of a workflow. */
 export class WorkflowActor implements RunEffects, StageHost {
   readonly services: WorkflowServices
@@ -82,7 +86,7 @@ export class WorkflowActor implements RunEffects, StageHost {
   readonly budget: RunBudget
   readonly #definition: WorkflowDefinition
   #input: unknown
-  readonly #machine: ActorRefFrom<typeof workflowMachine>
+  readonly #machine: ActorRefFrom<typeof runLogic>
   readonly #progress: RunProgress
   readonly #results: unknown[]
   readonly #reports: (StageReport | undefined)[]
@@ -126,7 +130,7 @@ export class WorkflowActor implements RunEffects, StageHost {
     this.#reports = Array.from({ length: input.definition.stages.length })
     // `parent` shares the root's system: half the memory of an actor with a system of its own, and its errors arrive
     // at the root. The root does not keep a list of its runs: spawning into one costs more with every sibling.
-    this.#machine = createActor(workflowMachine, { input: { effects: this }, parent: services.root })
+    this.#machine = createActor(runLogic, { input: { effects: this }, parent: services.root })
     if (input.deadlineMs !== undefined) {
       const { deadlineMs } = input
       this.#deadlineTimer = clock.setTimer(this.startedAtMs + deadlineMs - clock.nowMs(), () =>
