@@ -30,6 +30,7 @@ export type { TimedStage } from './workflow/graph.ts'
 export { createRuntime } from './runtime.ts'
 export type {
   BackendStatus,
+  Feedback,
   PolicyOption,
   Run,
   Runtime,
@@ -68,6 +69,10 @@ export type { LeastLoadedOptions } from './mapping/least-loaded.ts'
 export { threshold } from './mapping/threshold.ts'
 export type { ThresholdOptions } from './mapping/threshold.ts'
 export type { BackendView, Mapper, MappingDecision, MappingRequest } from './mapping/mapper.ts'
+
+// Money and worth
+export type { Account } from './accounting/accounts.ts'
+export type { DecisionRecord, FeedbackEntry } from './accounting/decisions.ts'
 
 // Memory
 export { flushAtBoundary, flushUnderPressure, preserveOnSmallIncrement } from './memory/paper-policies.ts'

@@ -28,6 +28,16 @@ export const limits = {
   budgetOutputTokens: 8_192,
   /** Stage classes of which history is kept. */
   stageClassesMax: 10_000,
+  /** Accounts, by stage class, backend and variant, at some 2 kB each. What is beyond is added up in one. */
+  accountsMax: 5_000,
+  /** Decisions, of runs that are over, that feedback may still be given on, at some 400 bytes each. */
+  decisionsMax: 20_000,
+  /** Decisions with feedback that are listed. */
+  ratedDecisionsMax: 1_024,
+  /** Entries of feedback that stay with one decision. */
+  feedbackPerDecisionMax: 16,
+  /** Labels of one entry of feedback. */
+  feedbackLabelsMax: 32,
   /** Stages that may wait for their mappers at once; more are refused. */
   mappingsPendingMax: 10_000,
   /** Characters of a tool's result that go back to the model; the rest is cut and said to be cut. */

@@ -3,6 +3,8 @@
 import { z } from 'zod'
 import type { BackendLoad } from '../actors/backend.ts'
 import type { ActorDefinition } from '../actors/extension.ts'
+import type { Account } from './accounting/accounts.ts'
+import type { DecisionRecord } from './accounting/decisions.ts'
 import type { CacheDecision, WindowStatus } from '../actors/memory-manager.ts'
 import type { PrewarmTotals } from '../actors/memory-prewarm.ts'
 import type { Clock } from './clock.ts'
@@ -134,6 +136,18 @@ export interface Run<Output = unknown> {
   readonly outcome: Promise<RunOutcome<Output>>
   /** Stops the run: queued requests leave, sockets close, tools are told. */
   cancel(reason?: string): void
+  /** Says what its result is worth: see `Runtime.feedback`. */
+  feedback(feedback: Feedback): void
+}
+
+/** What somebody thinks of a result. At least one of rating and labels. */
+export interface Feedback {
+  /** 0 (useless) to 1 (as wanted). */
+  rating?: number
+  /** Words of one's own: `resolved`, `wrong-tone`. At most 32. */
+  labels?: readonly string[]
+  /** The stage that is meant; absent: every stage that completes in the run. */
+  stage?: string
 }
 
 /** One backend as people see it. */
@@ -180,6 +194,18 @@ export interface Runtime extends AsyncDisposable {
   backends(): BackendStatus[]
   /** What stages of each class took so far, and how right predictions of it were. */
   stageClasses(): StageClassFacts[]
+  /** What stages cost, took and were worth, by stage class, backend, and who decided that they run there. */
+  accounts(): Account[]
+  /**
+   * Says what the result of a run, or of one of its stages, is worth. It is kept with the decisions where they ran, counts
+   * in `accounts`, and is told to the recorder. Works while the run is live, and after its end
+   * for the last 20,000 stages.
+   *
+   * @throws {OptionsError} `ORLA_OPTIONS`: a run that is not remembered, a stage that got no backend, a wrong rating
+   */
+  feedback(runId: string, feedback: Feedback): void
+  /** Decisions that have feedback, the one that got it last at the end; at most 1,024. */
+  ratedDecisions(): DecisionRecord[]
   /**
    * Sends a message to an actor of yours. False if it is gone, or has too much waiting.
    *
@@ -228,6 +254,15 @@ export const StartOptionsSchema = z.strictObject({
   budgetUsd: z.number().min(0).optional(),
   signal: z.instanceof(AbortSignal).optional(),
 })
+
+/** Checks feedback. */
+export const FeedbackSchema = z
+  .strictObject({
+    rating: z.number().min(0).max(1).optional(),
+    labels: z.array(z.string().min(1).max(limits.nameLengthMax)).max(limits.feedbackLabelsMax).default([]),
+    stage: z.string().optional(),
+  })
+  .refine(({ rating, labels }) => rating !== undefined || labels.length > 0, 'give a rating, or labels, or both')
 
 /**
  * Checks the options of a runtime.

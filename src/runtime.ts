@@ -22,6 +22,8 @@ import type {
   RunMessage,
   ToolMessage,
 } from '../actors/messages.ts'
+import type { Account } from './accounting/accounts.ts'
+import type { DecisionRecord } from './accounting/decisions.ts'
 import { startRoot } from '../actors/root.ts'
 import { SupervisedActor } from '../actors/supervised.ts'
 import { Supervisor, type SupervisionStrategy } from '../actors/supervisor.ts'
@@ -44,6 +46,7 @@ import {
   checkRuntimeOptions,
   StartOptionsSchema,
   type BackendStatus,
+  type Feedback,
   type Run,
   type RunnerStatus,
   type Runtime,
@@ -51,6 +54,7 @@ import {
   type SchedulingOptions,
   type StartOptions,
 } from './runtime-api.ts'
+import { RuntimeAccounting } from './runtime-accounting.ts'
 import { Backends, closedError, connectBackend, type Connected } from './runtime-backends.ts'
 import { Definitions } from './runtime-definitions.ts'
 import { loadModule, threadsPlan, workflowOf, type ThreadsPlan, type WorkflowModule } from './runtime-modules.ts'
@@ -167,6 +171,7 @@ class OrlaRuntime implements Runtime {
   readonly #supervisors: { backends: Supervisor; managers: Supervisor; tools: Supervisor }
   readonly #policies = new PolicyNames()
   readonly #history = new StageHistory()
+  readonly #accounting: RuntimeAccounting
   readonly #backends: Backends
   readonly #definitions: Definitions
   readonly #mapper: SupervisedActor<MapperState, MapperMessage>
@@ -198,6 +203,7 @@ class OrlaRuntime implements Runtime {
       .padStart(4, '0')
     this.#prompts = createPromptPool({ estimator, mode: clock.virtual ? 'inline' : 'pool', ...options.prompts })
     this.#root = startRoot(log)
+    this.#accounting = new RuntimeAccounting({ clock, recorder: options.recorder })
 
     const post = this.#post.bind(this)
     const memory = memoryPlan(options.memory)
@@ -424,6 +430,7 @@ class OrlaRuntime implements Runtime {
       result,
       outcome,
       cancel: (reason = 'cancelled by the caller') => cancel(reason),
+      feedback: (feedback) => this.feedback(runId, feedback),
     }
   }
 
@@ -462,6 +469,18 @@ class OrlaRuntime implements Runtime {
 
   stageClasses(): StageClassFacts[] {
     return this.#history.facts()
+  }
+
+  accounts(): Account[] {
+    return this.#accounting.accounts()
+  }
+
+  feedback(runId: string, feedback: Feedback): void {
+    this.#accounting.feedback(runId, feedback)
+  }
+
+  ratedDecisions(): DecisionRecord[] {
+    return this.#accounting.ratedDecisions()
   }
 
   residents(backend: string): LedgerEntry[] {
@@ -595,6 +614,7 @@ class OrlaRuntime implements Runtime {
 
   #onTransition(transition: Transition): void {
     this.#services.post({ actor: 'memory' }, { type: 'memory.transition', transition, nowMs: this.clock.nowMs() })
+    this.#accounting.heard(transition)
     this.#extensions.heard(transition)
   }
 

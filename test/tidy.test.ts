@@ -16,6 +16,7 @@ const floors: [prefix: string, floor: number][] = [
   ['src/prediction/', 1],
   ['src/mapping/', 1],
   ['src/memory/', 1],
+  ['src/accounting/', 1.2],
   ['src/workflow/', 1.5],
   ['src/engines/', 2],
   ['src/simulator/', 2.5],
@@ -47,6 +48,7 @@ const pure = [
   'src/scheduling/',
   'src/mapping/',
   'src/memory/',
+  'src/accounting/',
   'src/workflow/',
 ]
 

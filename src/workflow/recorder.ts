@@ -1,5 +1,6 @@
 // What somebody who records runs is told. Functions, not messages: a recorder lives where the stages live.
 
+import type { DecisionRecord, FeedbackEntry } from '../accounting/decisions.ts'
 import type { ContextChain } from '../prompts/chain.ts'
 import type { ChatResult } from '../schema/chat.ts'
 import type { Message } from '../schema/message.ts'
@@ -31,4 +32,6 @@ export interface TurnFacts {
 export interface RunRecorder {
   turn(facts: TurnFacts): void
   ended(outcome: RunOutcome, definition: WorkflowDefinition): void
+  /** A stage got feedback. The entry is the last of those of the decision. */
+  feedback?(decision: DecisionRecord, entry: FeedbackEntry): void
 }
