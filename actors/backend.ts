@@ -30,9 +30,9 @@ import type {
   BackendMessage,
   BackendReconfigure,
   BackendRequest,
+  CallerAddress,
   MemoryMessage,
   Post,
-  StageAddress,
 } from './messages.ts'
 
 /** What a backend actor is made with. */
@@ -87,7 +87,7 @@ export interface BackendRemains {
 /** A request that waits for a place in the KV window. */
 interface Held {
   view: RequestView
-  replyTo: StageAddress
+  replyTo: CallerAddress
 }
 
 /** State of a backend actor. Changed in place: it is one owner's, and a copy for every message would be waste. */
@@ -98,7 +98,7 @@ export class BackendState implements ActorState<BackendMessage> {
   readonly #window: RequestWindow
   readonly #health: ActorRefFrom<typeof backendMachine>
   /** Where to answer, for requests that wait. */
-  readonly #replyTo = new Map<string, StageAddress>()
+  readonly #replyTo = new Map<string, CallerAddress>()
   readonly #leases = new Set<string>()
   /** Leases from before the engine was replaced. */
   readonly #former = new Set<string>()
@@ -235,7 +235,7 @@ export class BackendState implements ActorState<BackendMessage> {
     this.#health.stop()
   }
 
-  #enqueue({ request, replyTo, retry = false }: BackendRequest): void {
+  #enqueue({ request, replyTo, retry = false, aside = false }: BackendRequest): void {
     const rejection = this.#rejection() ?? (retry ? this.#overBudget() : undefined)
     if (rejection !== undefined) {
       this.#input.post(replyTo, { type: 'stage.rejected', requestId: request.requestId, error: rejection })
@@ -243,13 +243,13 @@ export class BackendState implements ActorState<BackendMessage> {
     }
     if (retry) this.#retries.add(request.requestId)
     const view = { ...request, arrivalMs: this.#input.clock.nowMs(), arrivalOrder: this.#arrivals++ }
-    if (this.#input.holdMsMax !== undefined) return this.#hold(view, replyTo, this.#input.holdMsMax)
+    if (this.#input.holdMsMax !== undefined && !aside) return this.#hold(view, replyTo, this.#input.holdMsMax)
     this.#replyTo.set(request.requestId, replyTo)
     this.#queues.enqueue(view)
     this.#grant()
   }
 
-  #hold(view: RequestView, replyTo: StageAddress, holdMsMax: number): void {
+  #hold(view: RequestView, replyTo: CallerAddress, holdMsMax: number): void {
     this.#held.set(view.requestId, { view, replyTo })
     if (this.#holdTimer === undefined) this.#armHold(holdMsMax)
     this.#askMemory(view)
@@ -435,7 +435,7 @@ export class BackendState implements ActorState<BackendMessage> {
   }
 
   /** Where to answer, for all that wait: held requests too. */
-  #waiting(): Map<string, StageAddress> {
+  #waiting(): Map<string, CallerAddress> {
     const waiting = new Map(this.#replyTo)
     for (const [requestId, { replyTo }] of this.#held) waiting.set(requestId, replyTo)
     return waiting

@@ -1,84 +1,242 @@
 // Mapper actor
 //
-// Owns: the mappers of the workflows that have any, found by workflow and stage.
-// Does not own: the state of backends (it asks for their views when a stage is mapped), explicit mappings (checked
-// before the run began, they need no question).
-// In:  mapper.map   Out: stage.mapped, stage.unmapped
+// Owns: the questions of stages that wait for their mappers.
+// Does not own: the state of backends (it asks for their views when a stage is mapped), what mappers know, explicit
+// mappings (checked before the run began, they need no question).
+// In:  mapper.map, mapper.cancel   Out: stage.mapped, stage.unmapped
 // Invariants
-//   M1. Every question gets exactly one answer, whatever a mapper does.
-//   M2. At most `mappingsPendingMax` questions are open at once; the next is refused, retryable.
+//   M1. Every question gets exactly one answer, whatever a mapper does; one that was taken back gets none.
+//   M2. At most `mappingsPendingMax` questions are open at once; the next is refused, retryable. None is open for longer
+//       than `mappingMsMax`, whatever its mapper does.
 //   M3. A decision names a backend that exists and can serve the stage; any other answer is an error, not a guess.
+//   M4. What a decision cost is told with it, also where it failed.
 
-import { MappingError, messageOf, OrlaError, toOrlaError } from '../src/errors.ts'
+import { roundMs, type Clock, type Random, type Timer } from '../src/clock.ts'
+import { CancelledError, MappingError, messageOf, OrlaError, toOrlaError } from '../src/errors.ts'
 import { limits } from '../src/limits.ts'
-import type { BackendView, MappingDecision } from '../src/mapping/mapper.ts'
+import type { BackendView, MapperCall, MappingContext, MappingDecision, MappingPrompt } from '../src/mapping/mapper.ts'
 import { verifyMapping } from '../src/mapping/verify.ts'
-import type { StageDefinition } from '../src/workflow/definition.ts'
+import type { StageHistory } from '../src/prediction/stage-history.ts'
+import type { ChatResult } from '../src/schema/chat.ts'
+import type { MappingFacts } from '../src/schema/transition.ts'
+import type { StageContext, StageDefinition } from '../src/workflow/definition.ts'
 import { stateLogic, type ActorState } from './logic.ts'
-import type { MapperMap, MapperMessage, Post } from './messages.ts'
+import type { MapperMap, MapperMessage, Post, StageAddress } from './messages.ts'
+import type { SideCalls } from './side-calls.ts'
 
 /** What the mapper actor is made with. */
 export interface MapperInput {
+  clock: Clock
+  random: Random
   stageOf(definitionId: string, stage: string): StageDefinition
   backends(): readonly BackendView[]
+  history: StageHistory
+  calls: Pick<SideCalls, 'ask'>
+  /** Builds and measures the first prompt of a stage. */
+  promptOf(stage: StageDefinition, runId: string, context: StageContext): Promise<MappingPrompt>
+  /** What the actor before it, which broke, leaves to it. */
+  adopts?: OpenQuestions | undefined
   post: Post
+}
+
+/** Questions that are open, by run and stage. */
+export type OpenQuestions = Map<string, Question>
+
+/** A question that is open. */
+interface Question {
+  readonly message: MapperMap
+  readonly controller: AbortController
+  readonly askedAtMs: number
+  timer: Timer | undefined
+  costUsd: number | undefined
 }
 
 /** State of the mapper actor. */
 export class MapperState implements ActorState<MapperMessage> {
+  onCrash?: ((error: unknown) => void) | undefined
   readonly #input: MapperInput
-  #pending = 0
+  readonly #open: Map<string, Question>
 
   constructor(input: MapperInput) {
     this.#input = input
+    this.#open = input.adopts ?? new Map()
+  }
+
+  /** Questions that are open. */
+  get pending(): number {
+    return this.#open.size
   }
 
   handle(message: MapperMessage): void {
-    if (this.#pending < limits.mappingsPendingMax) return void this.#map(message)
-    const what = `${this.#pending} stages wait for their mappers already; wait for some, or answer faster`
+    if (message.type === 'mapper.cancel') return this.#cancel(message.replyTo)
+    if (this.#open.size < limits.mappingsPendingMax) return this.#ask(message)
+    const what = `${this.#open.size} stages wait for their mappers already; wait for some, or answer faster`
     const details = { mappingsPendingMax: limits.mappingsPendingMax }
     this.refuse(new OrlaError('ORLA_LIMIT', what, { retryable: true, details }), message)
   }
 
   /** A message could not be handled: the stage that asked is told, like of any failed mapping. */
   refuse(error: unknown, message: MapperMessage): void {
-    const facts = toOrlaError(error, 'ORLA_MAPPING_FAILED', `mapper of stage "${message.stage}" failed`).toJSON()
-    this.#input.post(message.replyTo, { type: 'stage.unmapped', error: facts })
+    if (message.type === 'mapper.cancel') return
+    this.#close(message.replyTo)
+    this.#unmapped(error, message, undefined)
   }
 
-  async #map(message: MapperMessage): Promise<void> {
-    this.#pending++
-    try {
-      const stage = this.#input.stageOf(message.definitionId, message.stage)
-      const decision = await decide(this.#input, message, stage)
-      const backend = accept(decision, stage, this.#input.backends())
-      const model = decision.model ?? stage.requirements.model ?? backend.model
-      const reason = typeof decision.reason === 'string' ? decision.reason : 'the mapper gave no reason'
-      this.#input.post(message.replyTo, { type: 'stage.mapped', backend: backend.name, model, reason })
-    } catch (error) {
-      this.refuse(error, message)
-    } finally {
-      this.#pending--
+  /** What is open goes on under the next actor, after a message broke this one. */
+  leave(): OpenQuestions {
+    return this.#open
+  }
+
+  #ask(message: MapperMap): void {
+    const { clock } = this.#input
+    const controller = new AbortController()
+    const question: Question = {
+      message,
+      controller,
+      askedAtMs: clock.nowMs(),
+      timer: undefined,
+      costUsd: undefined,
     }
+    this.#open.set(keyOf(message.replyTo), question)
+    question.timer = clock.setTimer(limits.mappingMsMax, () => {
+      const what = `the mapper of stage "${message.stage}" did not answer within ${limits.mappingMsMax} ms`
+      this.#answer(question, () => this.#unmapped(new MappingError('ORLA_MAPPING_FAILED', what, []), message, question))
+      controller.abort(new CancelledError('deadline', what))
+    })
+    this.#decide(question).then(
+      (tell) => this.#answer(question, tell),
+      (error: unknown) => this.#answer(question, () => this.#unmapped(error, message, question)),
+    )
+  }
+
+  /** Returns how to tell of the decision. */
+  async #decide(question: Question): Promise<() => void> {
+    const { message } = question
+    const { replyTo } = message
+    const stage = this.#input.stageOf(message.definitionId, message.stage)
+    const decision = await this.#askMapper(question, stage)
+    const backend = accept(decision, stage, this.#input.backends())
+    const model = decision.model ?? stage.requirements.model ?? backend.model
+    const reason = typeof decision.reason === 'string' ? decision.reason : 'the mapper gave no reason'
+    const cost = sumOf(question.costUsd, decision.costUsd)
+    const facts: MappingFacts = {
+      by: typeof decision.by === 'string' ? decision.by : 'custom',
+      decisionMs: roundMs(this.#input.clock.nowMs() - question.askedAtMs),
+      ...(cost !== undefined && { costUsd: cost }),
+      ...(decision.figures !== undefined && { figures: plainFigures(decision.figures) }),
+    }
+    return () => this.#input.post(replyTo, { type: 'stage.mapped', backend: backend.name, model, reason, facts })
+  }
+
+  async #askMapper(question: Question, stage: StageDefinition): Promise<MappingDecision> {
+    const { message } = question
+    if (stage.mapping.kind === 'explicit') return { backend: stage.mapping.backend, reason: 'explicit', by: 'explicit' }
+    const { workflow, tenant, input, results, replyTo } = message
+    const { stageClass, requirements } = stage
+    const request = {
+      runId: replyTo.runId,
+      workflow,
+      stage: stage.name,
+      stageClass,
+      tenant,
+      input,
+      results,
+      requirements,
+      outputTokens: this.#input.history.outputTokens(stageClass, requirements.maxTokens ?? limits.outputTokensGuess),
+      backends: this.#input.backends(),
+    }
+    try {
+      return await stage.mapping.mapper(request, this.#context(question, stage))
+    } catch (error) {
+      const path = `stages.${stage.name}.mapping`
+      const issue = { path, code: 'mapper_threw', message: messageOf(error) }
+      throw new MappingError('ORLA_MAPPING_FAILED', `the mapper of stage "${stage.name}" threw`, [issue], error)
+    }
+  }
+
+  #context(question: Question, stage: StageDefinition): MappingContext {
+    const { clock, random } = this.#input
+    const { message, controller } = question
+    const { input, results, replyTo } = message
+    let prompt: Promise<MappingPrompt> | undefined
+    return {
+      signal: controller.signal,
+      nowMs: () => clock.nowMs(),
+      random,
+      prompt: () => (prompt ??= this.#input.promptOf(stage, replyTo.runId, { input, results })),
+      ask: (call) => this.#call(question, stage, call),
+    }
+  }
+
+  async #call(question: Question, stage: StageDefinition, call: MapperCall): Promise<ChatResult> {
+    const { replyTo, tenant, budgetUsd } = question.message
+    const backend = this.#input.backends().find(({ name }) => name === call.backend)
+    if (backend === undefined) {
+      const known = this.#input.backends().map(({ name }) => name)
+      const issue = { path: 'backend', code: 'unknown_backend', message: `there are: ${known.join(', ')}` }
+      throw new MappingError('ORLA_MAPPING_FAILED', `a mapper called "${call.backend}", which is no backend`, [issue])
+    }
+    const { messages, params = {}, responseSchema, priority = decisionPriority } = call
+    const answer = await this.#input.calls.ask({
+      backend: backend.name,
+      request: {
+        model: call.model ?? backend.model,
+        messages,
+        params,
+        ...(responseSchema !== undefined && backend.capabilities.jsonSchema && { responseSchema }),
+      },
+      runId: replyTo.runId,
+      tenant,
+      stageClass: `${stage.stageClass}~mapping`,
+      priority,
+      budgetUsd: budgetUsd === undefined ? undefined : budgetUsd - (question.costUsd ?? 0),
+      signal: question.controller.signal,
+    })
+    question.costUsd = sumOf(question.costUsd, answer.costUsd)
+    return answer.result
+  }
+
+  #cancel(replyTo: StageAddress): void {
+    this.#close(replyTo)?.controller.abort(new CancelledError('caller', 'the stage is not to be mapped any more'))
+  }
+
+  /** Tells, unless the question was answered or taken back before. */
+  #answer(question: Question, tell: () => void): void {
+    if (this.#open.get(keyOf(question.message.replyTo)) !== question) return
+    this.#close(question.message.replyTo)
+    tell()
+  }
+
+  #close(replyTo: StageAddress): Question | undefined {
+    const key = keyOf(replyTo)
+    const question = this.#open.get(key)
+    if (question === undefined) return undefined
+    this.#open.delete(key)
+    this.#input.clock.clearTimer(question.timer)
+    return question
+  }
+
+  #unmapped(cause: unknown, { stage, replyTo }: MapperMap, question: Question | undefined): void {
+    const error = toOrlaError(cause, 'ORLA_MAPPING_FAILED', `mapper of stage "${stage}" failed`).toJSON()
+    const costUsd = question?.costUsd
+    this.#input.post(replyTo, { type: 'stage.unmapped', error, ...(costUsd !== undefined && { costUsd }) })
   }
 }
 
-async function decide(input: MapperInput, message: MapperMap, stage: StageDefinition): Promise<MappingDecision> {
-  if (stage.mapping.kind === 'explicit') return { backend: stage.mapping.backend, reason: 'explicit' }
-  try {
-    return await stage.mapping.mapper({
-      workflow: message.workflow,
-      stage: message.stage,
-      input: message.input,
-      results: message.results,
-      requirements: stage.requirements,
-      backends: input.backends(),
-    })
-  } catch (error) {
-    const path = `stages.${stage.name}.mapping`
-    const issue = { path, code: 'mapper_threw', message: messageOf(error) }
-    throw new MappingError('ORLA_MAPPING_FAILED', `the mapper of stage "${stage.name}" threw`, [issue], error)
-  }
+/** Decisions go before the work that waits for them. */
+const decisionPriority = 1_000
+
+function keyOf({ runId, stage }: StageAddress): string {
+  return `${runId}\n${stage}`
+}
+
+/** A mapper is user code: what are no numbers is left out. */
+function plainFigures(figures: object): Record<string, number> {
+  return Object.fromEntries(Object.entries(figures).filter(([, value]) => typeof value === 'number'))
+}
+
+function sumOf(a: number | undefined, b: number | undefined): number | undefined {
+  return a === undefined ? b : a + (b ?? 0)
 }
 
 function accept(decision: MappingDecision, stage: StageDefinition, backends: readonly BackendView[]): BackendView {

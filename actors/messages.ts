@@ -8,7 +8,7 @@ import type { RequestView } from '../src/scheduling/request-view.ts'
 import type { CacheOutcome } from '../src/memory/actions.ts'
 import type { Foreseen } from '../src/memory/prewarmer.ts'
 import type { Usage } from '../src/schema/chat.ts'
-import type { CacheTransition, Transition } from '../src/schema/transition.ts'
+import type { CacheTransition, MappingFacts, Transition } from '../src/schema/transition.ts'
 
 /** Where a message goes. */
 export type Address =
@@ -16,19 +16,25 @@ export type Address =
   | { actor: 'stage'; runId: string; stage: string }
   | { actor: 'backend'; name: string }
   | { actor: 'mapper' }
+  | { actor: 'aside'; runId: string; requestId: string }
   | { actor: 'memory' }
   | { actor: 'tool'; definitionId: string; stage: string; tool: string }
 
 /** Address of a stage: where answers to its questions go. */
 export type StageAddress = Extract<Address, { actor: 'stage' }>
 
+/** Address of whoever asks a backend for a slot: a stage, or a side call. */
+export type CallerAddress = Extract<Address, { actor: 'stage' | 'aside' }>
+
 /** A turn asks for a slot. `arrivalMs` and `arrivalOrder` are the backend's to give. */
 export interface BackendRequest {
   type: 'backend.request'
   request: Omit<RequestView, 'arrivalMs' | 'arrivalOrder'>
-  replyTo: StageAddress
+  replyTo: CallerAddress
   /** True for a turn that an engine failed before: it counts against the retry budget. */
   retry?: boolean
+  /** True for a short call whose context nobody will come back to: it is not held for the KV window. */
+  aside?: boolean
 }
 /** A turn that waits is not wanted any more. */
 export interface BackendWithdraw {
@@ -92,12 +98,20 @@ export interface MapperMap {
   definitionId: string
   workflow: string
   stage: string
+  tenant: string
   input: unknown
   results: Readonly<Record<string, unknown>>
+  /** Dollars that the run has left; absent without a budget. */
+  budgetUsd?: number
+  replyTo: StageAddress
+}
+/** A stage does not want to know any more. */
+export interface MapperCancel {
+  type: 'mapper.cancel'
   replyTo: StageAddress
 }
 /** What the mapper actor hears. */
-export type MapperMessage = MapperMap
+export type MapperMessage = MapperMap | MapperCancel
 
 /** A stage calls a tool. */
 export interface ToolCallMessage {
@@ -220,11 +234,14 @@ export interface StageMapped {
   backend: string
   model: string
   reason: string
+  facts: MappingFacts
 }
 /** The mapper found no place. */
 export interface StageUnmapped {
   type: 'stage.unmapped'
   error: ErrorFacts
+  /** What looking for one cost, dollars. */
+  costUsd?: number
 }
 /** A slot is there. */
 export interface StageGranted {

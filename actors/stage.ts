@@ -4,7 +4,7 @@
 // Does not own: where it runs (mapper), when (backend), the run's other stages (workflow actor).
 // In:  start, cancel (from its workflow actor); stage.mapped, stage.unmapped, stage.granted, stage.rejected,
 //      stage.toolResult
-// Out: mapper.map, backend.request, backend.withdraw, backend.release, tool.call, tool.cancel; transitions
+// Out: mapper.map, mapper.cancel, backend.request, backend.withdraw, backend.release, tool.call, tool.cancel; transitions
 // Invariants
 //   T1. Its state moves only along `src/workflow/stage-lifecycle.ts`; one transition is emitted for each move.
 //   T2. A slot that was granted is released exactly once, on every path.
@@ -31,7 +31,7 @@ import { commonPrefix, contextHash, prefixMarks, type ContextChain } from '../sr
 import type { PromptMeasure } from '../src/prompts/conversation.ts'
 import type { ChatRequest, ChatResult, DeltaChannel } from '../src/schema/chat.ts'
 import type { Message, ToolCall } from '../src/schema/message.ts'
-import type { StageState } from '../src/schema/transition.ts'
+import type { MappingFacts, StageState } from '../src/schema/transition.ts'
 import { checkPrompt } from '../src/workflow/built-prompt.ts'
 import { joinConversations } from '../src/workflow/context.ts'
 import type { Hint, StageContext, StageDefinition, TurnScript } from '../src/workflow/definition.ts'
@@ -95,9 +95,10 @@ export class StageActor {
   #conversation: readonly Message[] = []
   #phase: Phase
   #repairs = 0
-  /** Tokens of the answer, for stages with a script. */
   /** Time at engines so far, over all turns that were answered, ms. */
   #servedMs = 0
+  #mappingUsd: number | undefined
+  /** Tokens of the answer, for stages with a script. */
   #scriptedTokens: number | undefined
   #turn: Turn | undefined
   /** Its own last prompt that an engine computed. Meanwhile the run may have sent others there. */
@@ -154,7 +155,7 @@ export class StageActor {
         const model = definition.requirements.model ?? this.#services.modelOf(backend)
         return this.#onMapped(backend, model, 'explicit: the stage names its backend', context)
       }
-      const { definitionId, workflow } = this.#host
+      const { definitionId, workflow, tenant, budget } = this.#host
       const { input, results } = context
       this.#services.post(
         { actor: 'mapper' },
@@ -163,8 +164,10 @@ export class StageActor {
           definitionId,
           workflow,
           stage: definition.name,
+          tenant,
           input,
           results: { ...results },
+          ...(budget.limitUsd < Infinity && { budgetUsd: budget.leftUsd }),
           replyTo: this.#address,
         },
       )
@@ -177,9 +180,16 @@ export class StageActor {
       switch (message.type) {
         case 'stage.mapped':
           if (this.#state !== 'mapping') return
-          return this.#onMapped(message.backend, message.model, message.reason, this.#host.contextOf(this.definition))
+          return this.#onMapped(
+            message.backend,
+            message.model,
+            message.reason,
+            this.#host.contextOf(this.definition),
+            message.facts,
+          )
         case 'stage.unmapped':
           if (this.#state !== 'mapping') return
+          this.#payMapping(message.costUsd)
           return this.#fail(errorFromFacts(message.error))
         case 'stage.granted':
           if (this.#state !== 'queued' || this.#turn?.requestId !== message.requestId) {
@@ -210,7 +220,7 @@ export class StageActor {
 
   // --- mapping and building
 
-  #onMapped(backend: string, model: string, reason: string, context: StageContext): void {
+  #onMapped(backend: string, model: string, reason: string, context: StageContext, facts?: MappingFacts): void {
     const { name } = this.definition
     this.#backend = backend
     this.#home = backend
@@ -218,8 +228,21 @@ export class StageActor {
     this.#followsBackend = model === this.#services.modelOf(backend)
     this.report.backend = backend
     this.report.model = model
+    if (facts !== undefined) {
+      this.report.mapping = { ...facts, reason }
+      this.#payMapping(facts.costUsd)
+    }
     this.#move('mapped', (from, to) =>
-      this.#host.emit({ type: 'stage.mapped', stage: name, from, to, backend, model, reason }),
+      this.#host.emit({
+        type: 'stage.mapped',
+        stage: name,
+        from,
+        to,
+        backend,
+        model,
+        reason,
+        ...(facts !== undefined && { mapping: facts }),
+      }),
     )
     const readyAtMs = this.#services.clock.nowMs()
     const { prompt, script } = this.definition
@@ -246,6 +269,13 @@ export class StageActor {
     const { definitionId } = this.#host
     this.#services.foresight?.built(definitionId, this.definition, this.#backend, this.#model, this.#conversation)
     this.#beginTurn(readyAtMs)
+  }
+
+  /** What being mapped cost is the stage's, and its run's. */
+  #payMapping(costUsd: number | undefined): void {
+    if (costUsd === undefined) return
+    this.#mappingUsd = costUsd
+    this.#host.budget.settle(0, costUsd)
   }
 
   // --- scripted turns
@@ -328,7 +358,7 @@ export class StageActor {
       this.#chain === undefined ? 0 : commonPrefix(this.#chain, chain).tokens,
     )
     const addedTokens = Math.max(0, promptTokens - correction.correct(this.#backend, this.#model, knownTokens))
-    const outputTokens = this.#scriptedTokens ?? definition.params.maxTokens ?? outputTokensGuess
+    const outputTokens = this.#scriptedTokens ?? definition.params.maxTokens ?? limits.outputTokensGuess
     const short = this.#setAside(turn, promptTokens)
     if (short !== undefined) return this.#fail(short)
     this.#move('enqueued', (from, to) =>
@@ -725,6 +755,7 @@ export class StageActor {
     this.report.reason = reason
     if (this.report.startedAtMs !== null) this.report.endedAtMs = this.#host.elapsedMs()
     Object.assign(this.report, sumTurns(this.report.turns))
+    if (this.#mappingUsd !== undefined) this.report.costUsd = (this.report.costUsd ?? 0) + this.#mappingUsd
     this.#host.settled(this, settlement, value)
   }
 
@@ -734,7 +765,9 @@ export class StageActor {
     this.#clearTimers()
     const turn = this.#turn
     if (turn !== undefined) this.#settleCost(turn, 0)
-    if (this.#state === 'queued' && turn !== undefined) {
+    if (this.#state === 'mapping' && this.definition.mapping.kind === 'mapper') {
+      this.#services.post({ actor: 'mapper' }, { type: 'mapper.cancel', replyTo: this.#address })
+    } else if (this.#state === 'queued' && turn !== undefined) {
       this.#services.post(
         { actor: 'backend', name: this.#backend },
         { type: 'backend.withdraw', requestId: turn.requestId },
@@ -873,8 +906,6 @@ export class StageActor {
   }
 }
 
-/** Answer length that a policy may assume when a stage sets no limit: the median of agent turns in public traces. */
-const outputTokensGuess = 217
 const noForecast = { serviceMs: 0, remainingMs: 0 }
 
 /** Whether another backend may do what this one did not: it is sick, full or gone, or lacks the key, model or room. */

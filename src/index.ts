@@ -68,7 +68,17 @@ export { leastLoaded } from './mapping/least-loaded.ts'
 export type { LeastLoadedOptions } from './mapping/least-loaded.ts'
 export { threshold } from './mapping/threshold.ts'
 export type { ThresholdOptions } from './mapping/threshold.ts'
-export type { BackendView, Mapper, MappingDecision, MappingRequest } from './mapping/mapper.ts'
+export type {
+  BackendSpeed,
+  BackendView,
+  Mapper,
+  MapperCall,
+  MappingContext,
+  MappingDecision,
+  MappingOutcome,
+  MappingPrompt,
+  MappingRequest,
+} from './mapping/mapper.ts'
 
 // Money and worth
 export type { Account } from './accounting/accounts.ts'
@@ -102,7 +112,7 @@ export type { Reply, ReplyCall, Responder, ResponderContext } from './simulator/
 export type { ChatRequest } from './schema/chat.ts'
 
 // Events
-export type { RunEvent, RunState, StageState, TokenEvent, Transition } from './schema/transition.ts'
+export type { MappingFacts, RunEvent, RunState, StageState, TokenEvent, Transition } from './schema/transition.ts'
 
 // Lifecycles, to look at
 export { workflowMachine } from '../machines/workflow.ts'

@@ -40,6 +40,12 @@ export const limits = {
   feedbackLabelsMax: 32,
   /** Stages that may wait for their mappers at once; more are refused. */
   mappingsPendingMax: 10_000,
+  /** Milliseconds that a mapper may take, its calls of models included. */
+  mappingMsMax: 600_000,
+  /** Short calls of models, by mappers and their like, that may wait or run at once. */
+  sideCallsMax: 100_000,
+  /** Answer length that counts when a stage sets no limit: the median of agent turns in public traces. */
+  outputTokensGuess: 217,
   /** Characters of a tool's result that go back to the model; the rest is cut and said to be cut. */
   toolResultCharsMax: 1_000_000,
   /** Attempts of one turn (the first included) when the failure is retryable and nothing was delivered. */

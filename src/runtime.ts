@@ -20,6 +20,8 @@ import type {
   MapperMessage,
   MemoryMessage,
   RunMessage,
+  StageGranted,
+  StageRejected,
   ToolMessage,
 } from '../actors/messages.ts'
 import type { Account } from './accounting/accounts.ts'
@@ -59,6 +61,7 @@ import { Backends, closedError, connectBackend, type Connected } from './runtime
 import { Definitions } from './runtime-definitions.ts'
 import { loadModule, threadsPlan, workflowOf, type ThreadsPlan, type WorkflowModule } from './runtime-modules.ts'
 import { RuntimeForesight } from './runtime-foresight.ts'
+import { RuntimeMapping } from './runtime-mapping.ts'
 import { PolicyNames } from './runtime-policies.ts'
 import type { RemoteRun } from './runtime-remote-run.ts'
 import type { Runners } from './runtime-runners.ts'
@@ -174,6 +177,7 @@ class OrlaRuntime implements Runtime {
   readonly #accounting: RuntimeAccounting
   readonly #backends: Backends
   readonly #definitions: Definitions
+  readonly #mapping: RuntimeMapping
   readonly #mapper: SupervisedActor<MapperState, MapperMessage>
   readonly #memory: SupervisedActor<MemoryManagerState, MemoryMessage>
   readonly #prompts: PromptPool
@@ -264,10 +268,32 @@ class OrlaRuntime implements Runtime {
         for (const name of this.#backends.names) this.#backends.tell(name, { type: 'backend.readmit' })
       return actor
     })
-    this.#mapper = new SupervisedActor(managers, 'mapper', () =>
+    const measure: WorkflowServices['measure'] = (messages, tools) => this.#prompts.measure(messages, { tools })
+    const render: WorkflowServices['render'] = (prompt, context) => {
+      const built = this.#prompts.render(prompt, context)
+      return built instanceof Promise ? built.then(({ messages }) => messages) : built.messages
+    }
+    this.#mapping = new RuntimeMapping({
+      clock,
+      post,
+      measure,
+      render,
+      ledger: () => this.#memory.state.ledger,
+      modelOf: (backend) => this.#backends.modelOf(backend),
+      pricesOf: (backend) => this.#backends.pricesOf(backend),
+      views: () => this.#backends.views(),
+      infer: (...call) => this.#backends.chat(...call),
+    })
+    this.#mapper = new SupervisedActor<MapperState, MapperMessage>(managers, 'mapper', (broken) =>
       startActor(mapperLogic, {
+        clock,
+        random: clock.random('mapping'),
         stageOf: (definitionId, stage) => this.#definitions.stage(definitionId, stage),
-        backends: () => this.#backends.views(),
+        backends: () => this.#mapping.views(),
+        history: this.#history,
+        calls: this.#mapping.calls,
+        promptOf: (stage, runId, context) => this.#mapping.promptOf(stage, runId, context),
+        adopts: broken?.leave(),
         post,
       }),
     )
@@ -285,11 +311,8 @@ class OrlaRuntime implements Runtime {
       forecasts: () => this.#policies.forecasts,
       recorder: options.recorder,
       foresight: this.#foresight,
-      measure: (messages, tools) => this.#prompts.measure(messages, { tools }),
-      render: (prompt, context) => {
-        const built = this.#prompts.render(prompt, context)
-        return built instanceof Promise ? built.then(({ messages }) => messages) : built.messages
-      },
+      measure,
+      render,
       modelOf: (backend) => this.#backends.modelOf(backend),
       pricesOf: (backend) => this.#backends.pricesOf(backend),
       peersOf: (backend) => options.failover?.[backend] ?? [],
@@ -521,6 +544,7 @@ class OrlaRuntime implements Runtime {
 
   replaceBackend(name: string, definition: BackendDefinition): Promise<void> {
     this.#refuseWithThreads('replaceBackend')
+    this.#mapping.replaced(name)
     return this.#backends.replace(name, definition)
   }
 
@@ -594,10 +618,15 @@ class OrlaRuntime implements Runtime {
         return this.#runs.get(to.runId)?.actor.deliver(to.stage, message as never) ?? false
       case 'backend':
         return this.#backends.receive(to.name, message as BackendMessage)
-      case 'mapper':
-        return (
-          this.#definitions.has((message as MapperMessage).definitionId) && this.#mapper.send(message as MapperMessage)
-        )
+      case 'mapper': {
+        const asked = message as MapperMessage
+        // The last run of a definition may have ended with its question open.
+        if (asked.type === 'mapper.map' && !this.#definitions.has(asked.definitionId)) return false
+        return this.#mapper.send(asked)
+      }
+      case 'aside':
+        this.#mapping.calls.receive(to, message as StageGranted | StageRejected)
+        return true
       case 'memory':
         return this.#memory.send(message as MemoryMessage)
       case 'tool':
@@ -615,6 +644,7 @@ class OrlaRuntime implements Runtime {
   #onTransition(transition: Transition): void {
     this.#services.post({ actor: 'memory' }, { type: 'memory.transition', transition, nowMs: this.clock.nowMs() })
     this.#accounting.heard(transition)
+    this.#mapping.heard(transition)
     this.#extensions.heard(transition)
   }
 

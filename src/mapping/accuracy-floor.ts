@@ -41,17 +41,20 @@ export function accuracyFloor({ floor, mode = 'prefer', among }: AccuracyFloorOp
       const quality = qualityOf({ name, ...backend })
       return {
         backend: name,
+        by,
         reason: `cheapest of ${good.length} with quality of at least ${floor}: ${quality}, $${cheapest.toFixed(3)} per million tokens`,
       }
     }
     const best = leastBy(able, (backend) => -qualityOf(backend))
     const what = `the best of ${able.length} backends, "${best.name}", has quality ${qualityOf(best)}, below ${floor}`
-    if (mode === 'prefer') return { backend: best.name, reason: `${what}: taken all the same` }
+    if (mode === 'prefer') return { backend: best.name, by, reason: `${what}: taken all the same` }
     throw new MappingError('ORLA_MAPPING_FAILED', `stage "${request.stage}" needs a better backend`, [
       { path: `stages.${request.stage}.mapping`, code: 'below_floor', message: what },
     ])
   }
 }
+
+const by = 'accuracy-floor'
 
 function qualityOf({ quality }: BackendView): number {
   return quality ?? 0

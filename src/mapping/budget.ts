@@ -26,9 +26,14 @@ export class RunBudget {
     return this.#reservedUsd
   }
 
+  /** Neither spent nor set aside; may be below 0 where something cost more than was thought. */
+  get leftUsd(): number {
+    return this.limitUsd - this.#spentUsd - this.#reservedUsd
+  }
+
   /** Sets money aside. False, and nothing happens, if there is not enough. */
   reserve(usd: number): boolean {
-    if (this.#spentUsd + this.#reservedUsd + usd > this.limitUsd) return false
+    if (usd > this.leftUsd) return false
     this.#reservedUsd += usd
     return true
   }

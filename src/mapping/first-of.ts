@@ -1,12 +1,16 @@
 // Mappers one after the other.
 
 import { MappingError, messageOf, OptionsError, type Issue } from '../errors.ts'
-import type { Mapper, MappingDecision, MappingRequest } from './mapper.ts'
+import type { Mapper, MappingContext, MappingDecision, MappingRequest } from './mapper.ts'
 
 /** A mapper that may leave the decision to the next. */
-export type MappingStep<Input = unknown, Results = unknown> = (
-  request: MappingRequest<Input, Results>,
-) => MappingDecision | undefined | Promise<MappingDecision | undefined>
+export interface MappingStep<Input = unknown, Results = unknown> {
+  (
+    request: MappingRequest<Input, Results>,
+    context: MappingContext,
+  ): MappingDecision | undefined | Promise<MappingDecision | undefined>
+  observe?: NonNullable<Mapper['observe']>
+}
 
 /**
  * Asks mappers in order; the first that decides has the word. One that throws, or answers with nothing, leaves it to the
@@ -21,16 +25,17 @@ export function firstOf<Input, Results>(...steps: readonly MappingStep<Input, Re
     const message = 'give at least one mapper'
     throw new OptionsError('options of firstOf()', [{ path: 'steps', code: 'empty', message }])
   }
-  return async (request) => {
+  const mapper: Mapper<Input, Results> = async (request, context) => {
     const passed: string[] = []
     for (const [i, step] of steps.entries()) {
       try {
-        const decision = await step(request)
+        const decision = await step(request, context)
         if (decision !== undefined) {
           return passed.length === 0 ? decision : { ...decision, reason: `${decision.reason} (${passed.join('; ')})` }
         }
         passed.push(`step ${i + 1} left it`)
       } catch (error) {
+        if (context.signal.aborted) throw error
         passed.push(`step ${i + 1} failed: ${messageOf(error)}`)
       }
     }
@@ -41,4 +46,8 @@ export function firstOf<Input, Results>(...steps: readonly MappingStep<Input, Re
     }))
     throw new MappingError('ORLA_MAPPING_FAILED', `no mapper decided on stage "${request.stage}"`, issues)
   }
+  mapper.observe = (outcome) => {
+    for (const step of steps) step.observe?.(outcome)
+  }
+  return mapper
 }

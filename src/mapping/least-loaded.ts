@@ -21,6 +21,7 @@ export function leastLoaded({ among }: LeastLoadedOptions = {}): Mapper {
       able.filter((backend) => loadOf(backend) === load),
       blendedPrice,
     )
-    return { backend: name, reason: `least load of ${able.length}: ${load.toFixed(2)} requests for each place` }
+    const reason = `least load of ${able.length}: ${load.toFixed(2)} requests for each place`
+    return { backend: name, by: 'least-loaded', reason, figures: { requestsPerPlace: load } }
   }
 }

@@ -2,12 +2,12 @@
 
 import { MappingError } from '../errors.ts'
 import { candidates, leastBy, loadOf } from './candidates.ts'
-import type { Mapper, MappingRequest } from './mapper.ts'
+import type { Mapper, MappingContext, MappingRequest } from './mapper.ts'
 
 /** How to choose by a score. */
 export interface ThresholdOptions<Input = unknown, Results = unknown> {
   /** Says how hard the stage is; any finite number. May take its time. */
-  score(request: MappingRequest<Input, Results>): number | Promise<number>
+  score(request: MappingRequest<Input, Results>, context: MappingContext): number | Promise<number>
   /** Scores below this go to `below`, others to `above`. */
   at: number
   /** Backends for the easy ones, the least loaded takes it. */
@@ -24,8 +24,8 @@ export interface ThresholdOptions<Input = unknown, Results = unknown> {
  */
 export function threshold<Input, Results>(options: ThresholdOptions<Input, Results>): Mapper<Input, Results> {
   const { at } = options
-  return async (request) => {
-    const score = await options.score(request)
+  return async (request, context) => {
+    const score = await options.score(request, context)
     if (!Number.isFinite(score)) {
       const message = `the score is ${String(score)}; a finite number is needed`
       throw new MappingError('ORLA_MAPPING_FAILED', `stage "${request.stage}" has no score`, [
@@ -35,6 +35,7 @@ export function threshold<Input, Results>(options: ThresholdOptions<Input, Resul
     const isHard = score >= at
     const names = isHard ? options.above : options.below
     const { name } = leastBy(candidates(request, typeof names === 'string' ? [names] : names), loadOf)
-    return { backend: name, reason: `score ${score} is ${isHard ? 'at least' : 'below'} ${at}` }
+    const reason = `score ${score} is ${isHard ? 'at least' : 'below'} ${at}`
+    return { backend: name, by: 'threshold', reason, figures: { score } }
   }
 }

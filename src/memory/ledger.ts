@@ -185,6 +185,11 @@ export class KvLedger {
     return this.#entries.get(keyOf({ runId, backend, model }))?.expectedTokens ?? 0
   }
 
+  /** Tokens of the longest of these beginnings that some context on a backend has. */
+  sharedTokens(backend: string, prefix: readonly PrefixMark[]): number {
+    return this.#byBackend.get(backend)?.heads.longest(prefix, 1) ?? 0
+  }
+
   /** Entries of one run, over all backends. */
   ofRun(runId: string): LedgerEntry[] {
     return Array.from(this.#byRun.get(runId) ?? [], (key) => this.#entries.get(key)!)

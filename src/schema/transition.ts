@@ -80,11 +80,23 @@ export interface RunFailed extends RunTransition {
 export interface StageStarted extends StageTransition {
   type: 'stage.started'
 }
+/** How a decision came about, as reports and transitions tell it. */
+export interface MappingFacts {
+  by: string
+  /** From the question to the answer, ms. */
+  decisionMs: number
+  /** Of its calls, and what the mapper itself says; absent if nothing or not known. */
+  costUsd?: number
+  figures?: Readonly<Record<string, number>>
+}
+
 /** A stage got its backend and model. */
 export interface StageMapped extends StageTransition {
   type: 'stage.mapped'
   backend: string
   model: string
+  /** How a mapper came to it; absent where the stage names its backend. */
+  mapping?: MappingFacts
 }
 /** The prompt of a turn is ready, and the turn waits in its backend's sub-queue. */
 export interface StageQueued extends TurnTransition {

@@ -2,7 +2,7 @@
 
 import type { ErrorFacts } from '../errors.ts'
 import type { FinishReason } from '../schema/chat.ts'
-import type { StageState } from '../schema/transition.ts'
+import type { MappingFacts, StageState } from '../schema/transition.ts'
 
 /** One turn of a stage. Null means that the engine did not say. */
 export interface TurnReport {
@@ -33,6 +33,8 @@ export interface StageReport {
   state: StageState
   backend: string | null
   model: string | null
+  /** How a mapper chose them; absent where the stage names its backend, and where no mapper has answered. */
+  mapping?: MappingFacts & { reason: string }
   turns: TurnReport[]
   toolCalls: ToolCallReport[]
   /** Ms since the run started; null if it did not start. */
@@ -46,7 +48,7 @@ export interface StageReport {
   completionTokens: number | null
   /** Of the last turn. */
   finishReason: FinishReason | null
-  /** Sum over the turns of which it is known, dollars; absent if of none. */
+  /** Sum over the turns of which it is known, and of being mapped, dollars; absent if of none. */
   costUsd?: number
   /** True if its answer was cut by the token limit. */
   truncated: boolean

@@ -347,13 +347,15 @@ describe('mappers', () => {
     expect(transition?.reason).toEqual(expect.any(String))
   })
 
-  test('one that hangs is left behind when its run is cancelled; its answer finds nobody', async () => {
+  test('one that hangs is told when its run is cancelled, and what it answers then goes nowhere', async () => {
     let answer = (_decision: MappingDecision): void => {}
+    let signal: AbortSignal | undefined
     const runtime = await testRuntime({ main: scripted() })
     const hang = workflow('hang').stage('a', {
-      mapping: () =>
+      mapping: (_request, context) =>
         new Promise((resolve) => {
           answer = resolve
+          signal = context.signal
         }),
       prompt: () => 'x',
     })
@@ -361,8 +363,9 @@ describe('mappers', () => {
     await runtime.settle()
     run.cancel()
     await runtime.until(run.outcome)
+    expect(signal?.aborted).toBe(true)
     answer({ backend: 'main', reason: 'late' })
     await runtime.settle()
-    runtime.audit({ deadLetters: 1 })
+    runtime.audit()
   })
 })

@@ -15,6 +15,7 @@ import { virtualClock } from '../../src/clock.ts'
 import type { Logger } from '../../src/log.ts'
 import type { BackendView } from '../../src/mapping/mapper.ts'
 import { memoryPlan, memoryPolicyNames } from '../../src/memory/plan.ts'
+import { StageHistory } from '../../src/prediction/stage-history.ts'
 import type { Transition } from '../../src/schema/transition.ts'
 import { schedulingPolicy, schedulingPolicyNames } from '../../src/scheduling/registry.ts'
 import type { StageDefinition } from '../../src/workflow/definition.ts'
@@ -387,6 +388,11 @@ test('the mapper answers each question once, in whatever order its mappers do', 
             return { name: stage, mapping, requirements: {} } as unknown as StageDefinition
           },
           backends: () => [view as unknown as BackendView],
+          clock: virtualClock({ seed: 1 }),
+          random: () => 0.5,
+          history: new StageHistory(),
+          calls: { ask: () => Promise.reject(new Error('no')) },
+          promptOf: () => Promise.reject(new Error('no')),
           post(to, message) {
             const { stage } = to as { stage: string }
             expect(answers.has(stage)).toBe(false)
@@ -395,7 +401,14 @@ test('the mapper answers each question once, in whatever order its mappers do', 
         })
         saids.forEach((_, i) => {
           const replyTo = { actor: 'stage', runId: 'run-1', stage: String(i) } as const
-          const what = { definitionId: 'd', workflow: 'w', stage: String(i), input: undefined, results: {} }
+          const what = {
+            definitionId: 'd',
+            workflow: 'w',
+            tenant: 't',
+            stage: String(i),
+            input: undefined,
+            results: {},
+          }
           actor.send({ type: 'mapper.map', ...what, replyTo })
         })
         await scheduler.waitIdle()

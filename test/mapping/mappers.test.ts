@@ -14,6 +14,7 @@ import {
 } from '../../src/index.ts'
 import type { Mapper, MappingRequest } from '../../src/mapping/mapper.ts'
 import type { BackendOptions } from '../../src/schema/backend.ts'
+import { mappingContext } from '../support/mapping.ts'
 import { scripted } from '../support/scripted-backend.ts'
 import { testRuntime } from '../support/runtime.ts'
 
@@ -130,7 +131,7 @@ describe('mappers one after the other', () => {
       () => ({ backend: 'b', reason: 'because' }),
       () => expect.fail('asked without need'),
     )
-    expect(await decide(request)).toEqual({ backend: 'b', reason: 'because (step 1 left it)' })
+    expect(await decide(request, mappingContext())).toEqual({ backend: 'b', reason: 'because (step 1 left it)' })
   })
 
   test('fail with what each of them said if none decides', async () => {
@@ -138,8 +139,8 @@ describe('mappers one after the other', () => {
       () => undefined,
       () => Promise.reject(new Error('no idea')),
     )
-    await expect(undecided(request)).rejects.toThrow(MappingError)
-    await expect(undecided(request)).rejects.toThrow(/step 1 left it[^]*step 2 failed: no idea/)
+    await expect(undecided(request, mappingContext())).rejects.toThrow(MappingError)
+    await expect(undecided(request, mappingContext())).rejects.toThrow(/step 1 left it[^]*step 2 failed: no idea/)
     expect(() => firstOf()).toThrow(/at least one/)
   })
 })
