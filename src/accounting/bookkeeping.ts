@@ -85,12 +85,12 @@ export class Bookkeeping {
     }
   }
 
-  #mapped({ runId, stage, backend, model, reason }: StageMapped): void {
+  #mapped({ runId, stage, backend, model, reason, mapping }: StageMapped): void {
     const run = this.#runs.get(runId)
     if (run === undefined) return
     const { workflow, tenant } = run
     const stageClass = `${workflow}/${stage}`
-    const by = reason.startsWith('explicit') ? 'explicit' : 'custom'
+    const by = mapping?.by ?? 'explicit'
     const rest = { reason, state: undefined, durationMs: 0, feedback: [] }
     this.#decisions.made({ runId, workflow, tenant, stage, stageClass, backend, model, by, ...rest })
   }
