@@ -21,7 +21,7 @@ import type { StageActor } from './stage.ts'
 
 type WithoutStamp<T> = T extends Transition ? Omit<T, 'seq' | 'atMs' | 'runId'> : never
 
-/** A transition before its run stamps it. */
+/** A transition before its run stamps it. Who emits it lets go of it. */
 export type TransitionBody = WithoutStamp<Transition>
 
 /** Learns of prompts before their stages ask, where prewarming is on. */

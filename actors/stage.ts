@@ -36,11 +36,11 @@ import { checkPrompt } from '../src/workflow/built-prompt.ts'
 import { joinConversations } from '../src/workflow/context.ts'
 import type { Hint, StageContext, StageDefinition, TurnScript } from '../src/workflow/definition.ts'
 import { costUsd } from '../src/mapping/cost.ts'
-import { sumTurns, type StageReport, type TurnReport } from '../src/workflow/report.ts'
+import { addTurns, type StageReport, type TurnReport } from '../src/workflow/report.ts'
 import { isSettled, nextStageState, type StageEvent } from '../src/workflow/stage-lifecycle.ts'
 import { answerMessage, decideTurn, firstPhase, type Phase, type TurnDecision } from '../src/workflow/turn.ts'
-import type { StageAddress, StageMessage } from './messages.ts'
-import type { StageHost, StageServices } from './stage-host.ts'
+import type { BackendRequest, StageAddress, StageMessage } from './messages.ts'
+import type { StageHost, StageServices, TransitionBody } from './stage-host.ts'
 import { ToolRound } from './tool-round.ts'
 
 /** The turn that a stage is in. */
@@ -54,7 +54,7 @@ interface Turn {
   queuedAtMs: number
   grantedAtMs: number
   /** Backends that did not serve it. */
-  readonly failedAt: Set<string>
+  failedAt: Set<string> | undefined
   /** Attempts that only moved it to another backend. */
   moves: number
   /** What the last engine that it was sent to failed with. */
@@ -69,10 +69,10 @@ interface Turn {
 /** What came of an inference. */
 interface ReleaseFacts {
   usage: ChatResult['usage']
-  finishReason?: ChatResult['finishReason']
-  costUsd?: number
-  notes?: NonNullable<ChatResult['notes']>
-  error?: ErrorFacts
+  finishReason?: ChatResult['finishReason'] | undefined
+  costUsd?: number | undefined
+  notes?: ChatResult['notes'] | undefined
+  error?: ErrorFacts | undefined
 }
 
 /** One stage of one run. */
@@ -135,17 +135,15 @@ export class StageActor {
       const context = this.#host.contextOf(definition)
       if (definition.when !== undefined && !this.#userValue(() => definition.when!(context), 'the condition `when`')) {
         const reason = 'its condition `when` was not met'
-        this.#move('skip', (from, to) =>
-          this.#host.emit({ type: 'stage.skipped', stage: definition.name, from, to, reason }),
-        )
+        const from = this.#move('skip')
+        this.#host.emit({ type: 'stage.skipped', stage: definition.name, from, to: this.#state, reason })
         return this.#settle('skipped', undefined, reason)
       }
       this.report.startedAtMs = this.#host.elapsedMs()
       if (definition.stageTimeoutMs !== undefined) this.#armStageTimer(definition.stageTimeoutMs)
       const reason = definition.after.length === 0 ? 'waits for nothing' : 'its dependencies are done'
-      this.#move('start', (from, to) =>
-        this.#host.emit({ type: 'stage.started', stage: definition.name, from, to, reason }),
-      )
+      const from = this.#move('start')
+      this.#host.emit({ type: 'stage.started', stage: definition.name, from, to: this.#state, reason })
       this.#priorities = {
         stage: this.#hint(definition.stagePriority, context) + this.#host.priority,
         request: this.#hint(definition.requestPriority, context) + this.#host.priority,
@@ -212,9 +210,8 @@ export class StageActor {
     if (isSettled(this.#state)) return
     this.#abandon(error)
     const reason = error.message
-    this.#move('cancel', (from, to) =>
-      this.#host.emit({ type: 'stage.cancelled', stage: this.definition.name, from, to, reason }),
-    )
+    const from = this.#move('cancel')
+    this.#host.emit({ type: 'stage.cancelled', stage: this.definition.name, from, to: this.#state, reason })
     this.#settle('cancelled', undefined, reason)
   }
 
@@ -232,18 +229,18 @@ export class StageActor {
       this.report.mapping = { ...facts, reason }
       this.#payMapping(facts.costUsd)
     }
-    this.#move('mapped', (from, to) =>
-      this.#host.emit({
-        type: 'stage.mapped',
-        stage: name,
-        from,
-        to,
-        backend,
-        model,
-        reason,
-        ...(facts !== undefined && { mapping: facts }),
-      }),
-    )
+    const from = this.#move('mapped')
+    const mapped: Extract<TransitionBody, { type: 'stage.mapped' }> = {
+      type: 'stage.mapped',
+      stage: name,
+      from,
+      to: this.#state,
+      backend,
+      model,
+      reason,
+    }
+    if (facts !== undefined) mapped.mapping = facts
+    this.#host.emit(mapped)
     const readyAtMs = this.#services.clock.nowMs()
     const { prompt, script } = this.definition
     if (script !== undefined) return this.#nextScripted(script)
@@ -296,8 +293,7 @@ export class StageActor {
       this.#retryTimer = this.#services.clock.setTimer(turn.waitMs, () => this.#guarded(begin))
       return
     }
-    const from = this.#state
-    this.#state = nextStageState(from, 'toolsCalled')
+    const from = this.#move('toolsCalled')
     const fields = { ...this.#turnFields(this.#turn!), callId: `${number - 1}.1`, tool: turn.waitFor, to: this.#state }
     this.#host.emit({ ...fields, type: 'tool.started', from, reason: 'the script waits', arguments: '{}' })
     const durationMs = turn.waitMs
@@ -306,16 +302,15 @@ export class StageActor {
         const ended = { ...fields, from: this.#state, ok: true, durationMs }
         this.#host.emit({ ...ended, type: 'tool.ended', reason: 'the time that the script gives it is over' })
         const { name } = this.definition
-        this.#move('continued', (before, to) =>
-          this.#host.emit({
-            type: 'stage.continued',
-            stage: name,
-            from: before,
-            to,
-            turn: number,
-            reason: 'the next turn of the script',
-          }),
-        )
+        const before = this.#move('continued')
+        this.#host.emit({
+          type: 'stage.continued',
+          stage: name,
+          from: before,
+          to: this.#state,
+          turn: number,
+          reason: 'the next turn of the script',
+        })
         begin()
       }),
     )
@@ -335,7 +330,7 @@ export class StageActor {
       attempt: 1,
       requestId: '',
       queuedAtMs: 0,
-      failedAt: new Set(),
+      failedAt: undefined,
       moves: 0,
       error: undefined,
       grantedAtMs: 0,
@@ -361,46 +356,51 @@ export class StageActor {
     const outputTokens = this.#scriptedTokens ?? definition.params.maxTokens ?? limits.outputTokensGuess
     const short = this.#setAside(turn, promptTokens)
     if (short !== undefined) return this.#fail(short)
-    this.#move('enqueued', (from, to) =>
-      this.#host.emit({
-        ...this.#turnFields(turn),
-        type: 'stage.queued',
-        from,
-        to,
-        reason,
+    const from = this.#move('enqueued')
+    const queued: Extract<TransitionBody, { type: 'stage.queued' }> = {
+      type: 'stage.queued',
+      stage: definition.name,
+      turn: turn.number,
+      backend: this.#backend,
+      model: this.#model,
+      from,
+      to: this.#state,
+      reason,
+      requestId: turn.requestId,
+      stagePriority: this.#priorities.stage,
+      requestPriority: this.#priorities.request,
+      promptTokens,
+      addedTokens,
+      contextHash: contextHash(chain),
+      prefix: prefixMarks(chain),
+    }
+    if (definition.cache !== 'auto') queued.cacheHint = definition.cache
+    this.#host.emit(queued)
+    const { serviceMs, remainingMs } = this.#services.forecasts()
+      ? this.#forecast(addedTokens, outputTokens)
+      : noForecast
+    const message: BackendRequest = {
+      type: 'backend.request',
+      replyTo: this.#address,
+      request: {
         requestId: turn.requestId,
+        runId: this.#host.runId,
+        stageClass: definition.stageClass,
+        tenant: this.#host.tenant,
         stagePriority: this.#priorities.stage,
         requestPriority: this.#priorities.request,
         promptTokens,
-        addedTokens,
-        contextHash: contextHash(chain),
-        prefix: prefixMarks(chain),
-        ...(definition.cache !== 'auto' && { cacheHint: definition.cache }),
-      }),
-    )
-    post(
-      { actor: 'backend', name: this.#backend },
-      {
-        type: 'backend.request',
-        replyTo: this.#address,
-        ...(turn.error !== undefined && { retry: true }),
-        request: {
-          requestId: turn.requestId,
-          runId: this.#host.runId,
-          stageClass: definition.stageClass,
-          tenant: this.#host.tenant,
-          stagePriority: this.#priorities.stage,
-          requestPriority: this.#priorities.request,
-          promptTokens,
-          uncachedTokens: addedTokens,
-          outputTokens,
-          ...(this.#services.forecasts() ? this.#forecast(addedTokens, outputTokens) : noForecast),
-          runStartedAtMs: this.#host.startedAtMs,
-          attainedTokens: this.#host.attainedTokens,
-          deadlineMs: this.#host.deadlineAtMs,
-        },
+        uncachedTokens: addedTokens,
+        outputTokens,
+        serviceMs,
+        remainingMs,
+        runStartedAtMs: this.#host.startedAtMs,
+        attainedTokens: this.#host.attainedTokens,
+        deadlineMs: this.#host.deadlineAtMs,
       },
-    )
+    }
+    if (turn.error !== undefined) message.retry = true
+    post({ actor: 'backend', name: this.#backend }, message)
   }
 
   /** Sets aside what the turn may cost at most. Returns why it cannot. */
@@ -448,17 +448,19 @@ export class StageActor {
     const queueWaitMs = roundMs(turn.grantedAtMs - turn.queuedAtMs)
     turn.queueWaitMs += queueWaitMs
     const reason = queueWaitMs === 0 ? 'a slot was free' : 'a slot came free and it was its turn'
-    this.#move('granted', (from, to) =>
-      this.#host.emit({
-        ...this.#turnFields(turn),
-        type: 'stage.granted',
-        from,
-        to,
-        reason,
-        requestId: turn.requestId,
-        queueWaitMs,
-      }),
-    )
+    const from = this.#move('granted')
+    this.#host.emit({
+      type: 'stage.granted',
+      stage: this.definition.name,
+      turn: turn.number,
+      backend: this.#backend,
+      model: this.#model,
+      from,
+      to: this.#state,
+      reason,
+      requestId: turn.requestId,
+      queueWaitMs,
+    })
     this.#chain = turn.measure.chain
     this.#host.remember(this.#backend, this.#model, turn.measure.chain)
     const epoch = this.#epoch
@@ -469,9 +471,9 @@ export class StageActor {
       runId,
       sessionId: runId,
       priority: this.#priorities.request,
-      // Tenants other than the default one do not share a prefix cache.
-      ...(tenant !== 'default' && { salt: tenant }),
     }
+    // Tenants other than the default one do not share a prefix cache.
+    if (tenant !== 'default') context.salt = tenant
     this.#call = this.#services.infer(this.#backend, this.#request(), context, sink, this.definition.timeouts)
     this.#call.result.then(
       (result) => this.#if(epoch, () => this.#onAnswer(turn, result)),
@@ -523,7 +525,6 @@ export class StageActor {
     this.#services.correction.learn(this.#backend, this.#model, turn.measure.tokens, usage.promptTokens)
     this.#host.attain((usage.promptTokens ?? turn.measure.tokens) + (usage.completionTokens ?? 0))
     const cost = costUsd(usage, this.#services.pricesOf(this.#backend))
-    const costs = cost === undefined ? undefined : { costUsd: cost }
     // An engine that does not say how many tokens there were may have made as many as it could.
     this.#settleCost(turn, cost ?? turn.reservedUsd)
     this.#pushTurn(turn, {
@@ -531,12 +532,12 @@ export class StageActor {
       cachedTokens: usage.cachedTokens ?? null,
       completionTokens: usage.completionTokens ?? null,
       finishReason,
-      ...costs,
+      costUsd: cost,
     })
     this.report.truncated = finishReason === 'length'
     const said = answerMessage(result, this.#phase)
     this.#record(turn, result, said)
-    const facts = { usage, finishReason, ...costs, ...(result.notes !== undefined && { notes: result.notes }) }
+    const facts = { usage, finishReason, costUsd: cost, notes: result.notes }
     this.#release(turn, 'ok', `the engine finished: ${result.finishDetail ?? finishReason}`, facts)
     const { script } = this.definition
     if (script !== undefined) {
@@ -592,9 +593,8 @@ export class StageActor {
     const readyAtMs = this.#services.clock.nowMs()
     this.#conversation = [...this.#conversation, ...add]
     const turn = this.report.turns.length + 1
-    this.#move('continued', (from, to) =>
-      this.#host.emit({ type: 'stage.continued', stage: this.definition.name, from, to, turn, reason }),
-    )
+    const from = this.#move('continued')
+    this.#host.emit({ type: 'stage.continued', stage: this.definition.name, from, to: this.#state, turn, reason })
     this.#beginTurn(readyAtMs)
   }
 
@@ -616,23 +616,22 @@ export class StageActor {
   #onRejected(turn: Turn, facts: ErrorFacts): void {
     turn.queueWaitMs += this.#services.clock.nowMs() - turn.queuedAtMs
     const reason = facts.message
-    this.#move('rejected', (from, to) =>
-      this.#host.emit({
-        ...this.#turnFields(turn),
-        type: 'stage.rejected',
-        from,
-        to,
-        reason,
-        requestId: turn.requestId,
-        error: facts,
-      }),
-    )
+    const from = this.#move('rejected')
+    this.#host.emit({
+      ...this.#turnFields(turn),
+      type: 'stage.rejected',
+      from,
+      to: this.#state,
+      reason,
+      requestId: turn.requestId,
+      error: facts,
+    })
     this.#retryOrFail(turn, errorFromFacts(facts))
   }
 
   #retryOrFail(turn: Turn, error: OrlaError): void {
     const from = this.#backend
-    turn.failedAt.add(from)
+    turn.failedAt = (turn.failedAt ?? new Set()).add(from)
     // Once somebody has seen tokens of an answer, another answer would contradict them.
     const delivered = turn.ttftMs !== null && this.#host.tokensWatched
     const other = delivered || !mayMove(error) ? undefined : this.#alternative(turn)
@@ -649,19 +648,18 @@ export class StageActor {
     else if (innocent) turn.moves++
     turn.attempt++
     turn.ttftMs = null
-    this.#move('retry', (before, to) =>
-      this.#host.emit({
-        ...this.#turnFields(turn),
-        type: 'stage.retrying',
-        from: before,
-        to,
-        reason: other === undefined ? error.message : `goes on at "${other}": ${error.message}`,
-        attempt: turn.attempt,
-        delayMs,
-        ...(other !== undefined && { failedOverFrom: from }),
-        error: error.toJSON(),
-      }),
-    )
+    const before = this.#move('retry')
+    this.#host.emit({
+      ...this.#turnFields(turn),
+      type: 'stage.retrying',
+      from: before,
+      to: this.#state,
+      reason: other === undefined ? error.message : `goes on at "${other}": ${error.message}`,
+      attempt: turn.attempt,
+      delayMs,
+      ...(other !== undefined && { failedOverFrom: from }),
+      error: error.toJSON(),
+    })
     this.#retryTimer = this.#services.clock.setTimer(delayMs, () =>
       this.#guarded(() => {
         this.#retryTimer = undefined
@@ -683,7 +681,7 @@ export class StageActor {
   #alternative(turn: Turn): string | undefined {
     const services = this.#services
     const places = [this.#home, ...services.peersOf(this.#home), ...this.definition.fallback]
-    return places.find((place) => !turn.failedAt.has(place) && services.canServe(place))
+    return places.find((place) => turn.failedAt?.has(place) !== true && services.canServe(place))
   }
 
   #moveTo(backend: string, turn: Turn): void {
@@ -700,8 +698,7 @@ export class StageActor {
   // --- tools
 
   #callTools(calls: readonly ToolCall[], reason: string): void {
-    const from = this.#state
-    this.#state = nextStageState(from, 'toolsCalled')
+    const from = this.#move('toolsCalled')
     const { definition } = this
     this.#tools = new ToolRound({
       stage: definition,
@@ -726,9 +723,8 @@ export class StageActor {
     this.#epoch++
     this.#clearTimers()
     const turns = this.report.turns.length
-    this.#move('complete', (from, to) =>
-      this.#host.emit({ type: 'stage.completed', stage: this.definition.name, from, to, reason, turns }),
-    )
+    const from = this.#move('complete')
+    this.#host.emit({ type: 'stage.completed', stage: this.definition.name, from, to: this.#state, reason, turns })
     this.#settle('completed', value, reason)
   }
 
@@ -737,16 +733,15 @@ export class StageActor {
     this.#abandon(error)
     const facts = error.toJSON()
     this.report.error = facts
-    this.#move('fail', (from, to) =>
-      this.#host.emit({
-        type: 'stage.failed',
-        stage: this.definition.name,
-        from,
-        to,
-        reason: error.message,
-        error: facts,
-      }),
-    )
+    const from = this.#move('fail')
+    this.#host.emit({
+      type: 'stage.failed',
+      stage: this.definition.name,
+      from,
+      to: this.#state,
+      reason: error.message,
+      error: facts,
+    })
     this.#settle('failed', error, error.message)
   }
 
@@ -754,7 +749,7 @@ export class StageActor {
     this.report.state = this.#state
     this.report.reason = reason
     if (this.report.startedAtMs !== null) this.report.endedAtMs = this.#host.elapsedMs()
-    Object.assign(this.report, sumTurns(this.report.turns))
+    addTurns(this.report)
     if (this.#mappingUsd !== undefined) this.report.costUsd = (this.report.costUsd ?? 0) + this.#mappingUsd
     this.#host.settled(this, settlement, value)
   }
@@ -792,19 +787,27 @@ export class StageActor {
   #sayReleased(turn: Turn, outcome: 'ok' | 'failed' | 'cancelled', reason: string, facts: ReleaseFacts): void {
     this.#call = undefined
     const durationMs = roundMs(this.#services.clock.nowMs() - turn.grantedAtMs)
-    this.#move('released', (from, to) =>
-      this.#host.emit({
-        ...this.#turnFields(turn),
-        type: 'stage.released',
-        from,
-        to,
-        reason,
-        requestId: turn.requestId,
-        outcome,
-        durationMs,
-        ...facts,
-      }),
-    )
+    const from = this.#move('released')
+    const { usage, finishReason, costUsd: cost, notes, error } = facts
+    const released: Extract<TransitionBody, { type: 'stage.released' }> = {
+      type: 'stage.released',
+      stage: this.definition.name,
+      turn: turn.number,
+      backend: this.#backend,
+      model: this.#model,
+      from,
+      to: this.#state,
+      reason,
+      requestId: turn.requestId,
+      outcome,
+      durationMs,
+      usage,
+    }
+    if (finishReason !== undefined) released.finishReason = finishReason
+    if (cost !== undefined) released.costUsd = cost
+    if (notes !== undefined) released.notes = notes
+    if (error !== undefined) released.error = error
+    this.#host.emit(released)
   }
 
   #releaseSlot(requestId: string, verdict: 'ok' | 'faulty' | 'inconclusive', backend = this.#backend): void {
@@ -814,20 +817,33 @@ export class StageActor {
 
   #pushTurn(
     turn: Turn,
-    facts: Pick<TurnReport, 'promptTokens' | 'cachedTokens' | 'completionTokens' | 'finishReason' | 'costUsd'>,
+    facts: Pick<TurnReport, 'promptTokens' | 'cachedTokens' | 'completionTokens' | 'finishReason'> & {
+      costUsd?: number | undefined
+    },
   ): void {
-    const { queueWaitMs, ttftMs, attempt } = turn
-    this.report.turns.push({ queueWaitMs, ttftMs, ...facts, attempts: attempt })
+    const { promptTokens, cachedTokens, completionTokens, finishReason, costUsd: cost } = facts
+    const report: TurnReport = {
+      queueWaitMs: turn.queueWaitMs,
+      ttftMs: turn.ttftMs,
+      promptTokens,
+      cachedTokens,
+      completionTokens,
+      finishReason,
+      attempts: turn.attempt,
+    }
+    if (cost !== undefined) report.costUsd = cost
+    this.report.turns.push(report)
   }
 
   #turnFields(turn: Turn): { stage: string; turn: number; backend: string; model: string } {
     return { stage: this.definition.name, turn: turn.number, backend: this.#backend, model: this.#model }
   }
 
-  #move(event: StageEvent, emit: (from: StageState, to: StageState) => void): void {
+  /** Moves along the lifecycle. Returns the state before; whoever calls emits the transition (T1). */
+  #move(event: StageEvent): StageState {
     const from = this.#state
     this.#state = nextStageState(from, event)
-    emit(from, this.#state)
+    return from
   }
 
   #hint(hint: Hint, context: StageContext): number {

@@ -368,8 +368,11 @@ export class WorkflowActor implements RunEffects, StageHost {
   }
 
   emit(body: TransitionBody): void {
-    const { type, ...rest } = body
-    const transition = { type, seq: ++this.#seq, atMs: this.elapsedMs(), runId: this.runId, ...rest } as Transition
+    // Stamped in place: whoever emits has just made it. A copy costs 0.2 us, six times a stage.
+    const transition = body as Transition
+    transition.seq = ++this.#seq
+    transition.atMs = this.elapsedMs()
+    transition.runId = this.runId
     this.#emitting++
     this.services.transition(transition)
     this.#publish(transition)

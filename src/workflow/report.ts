@@ -77,28 +77,26 @@ export function emptyReport(): StageReport {
   }
 }
 
-/** The figures of a stage summed up from its turns. */
-export function sumTurns(
-  turns: readonly TurnReport[],
-): Pick<
-  StageReport,
-  'queueWaitMs' | 'ttftMs' | 'promptTokens' | 'cachedTokens' | 'completionTokens' | 'finishReason' | 'costUsd'
-> {
-  const costUsd = sumCosts(turns)
-  const sum = (pick: (turn: TurnReport) => number | null): number | null =>
-    turns.reduce<number | null>((total, turn) => {
-      const value = pick(turn)
-      return value === null ? total : (total ?? 0) + value
-    }, null)
-  return {
-    queueWaitMs: sum((turn) => turn.queueWaitMs) ?? 0,
-    ttftMs: turns[0]?.ttftMs ?? null,
-    promptTokens: sum((turn) => turn.promptTokens),
-    cachedTokens: sum((turn) => turn.cachedTokens),
-    completionTokens: sum((turn) => turn.completionTokens),
-    finishReason: turns.at(-1)?.finishReason ?? null,
-    ...(costUsd !== undefined && { costUsd }),
+/** Fills in the figures of a stage, summed up from its turns. */
+export function addTurns(report: StageReport): void {
+  const { turns } = report
+  report.queueWaitMs = 0
+  report.promptTokens = report.cachedTokens = report.completionTokens = null
+  for (const turn of turns) {
+    report.queueWaitMs += turn.queueWaitMs
+    report.promptTokens = plus(report.promptTokens, turn.promptTokens)
+    report.cachedTokens = plus(report.cachedTokens, turn.cachedTokens)
+    report.completionTokens = plus(report.completionTokens, turn.completionTokens)
   }
+  report.ttftMs = turns[0]?.ttftMs ?? null
+  report.finishReason = turns.at(-1)?.finishReason ?? null
+  const costUsd = sumCosts(turns)
+  if (costUsd !== undefined) report.costUsd = costUsd
+}
+
+/** Unknown counts for nothing, and a sum of unknowns is unknown. */
+function plus(total: number | null, tokens: number | null): number | null {
+  return tokens === null ? total : (total ?? 0) + tokens
 }
 
 /** Sum of the costs that are known, dollars; undefined if none is. */

@@ -4,7 +4,7 @@ import { compileWorkflow } from '../../src/workflow/compile.ts'
 import { RunProgress, type Settlement } from '../../src/workflow/progress.ts'
 import { criticalPath, findCycles } from '../../src/workflow/graph.ts'
 import { joinConversations } from '../../src/workflow/context.ts'
-import { sumTurns } from '../../src/workflow/report.ts'
+import { addTurns, emptyReport, type StageReport, type TurnReport } from '../../src/workflow/report.ts'
 import { assistant, system, user } from '../../src/schema/message.ts'
 import type { StageDefinition } from '../../src/workflow/definition.ts'
 
@@ -133,9 +133,14 @@ test('figures of a stage are sums of its turns, and unknown only where every tur
     finishReason: 'stop',
     attempts: 1,
   } as const
+  const summed = (...turns: TurnReport[]): StageReport => {
+    const report = { ...emptyReport(), turns }
+    addTurns(report)
+    return report
+  }
   expect(
-    sumTurns([turn, { ...turn, ttftMs: 9, cachedTokens: null, completionTokens: 4, finishReason: 'length' }]),
-  ).toEqual({
+    summed(turn, { ...turn, ttftMs: 9, cachedTokens: null, completionTokens: 4, finishReason: 'length' }),
+  ).toMatchObject({
     queueWaitMs: 2,
     ttftMs: 2,
     promptTokens: null,
@@ -143,7 +148,7 @@ test('figures of a stage are sums of its turns, and unknown only where every tur
     completionTokens: 4,
     finishReason: 'length',
   })
-  expect(sumTurns([])).toEqual({
+  expect(summed()).toMatchObject({
     queueWaitMs: 0,
     ttftMs: null,
     promptTokens: null,
