@@ -395,9 +395,15 @@ export class BackendState implements ActorState<BackendMessage> {
     if (wasProbe) this.#probe = undefined
     if (this.#former.delete(requestId)) verdict = 'inconclusive'
     if (verdict === 'faulty') this.#health.send({ type: 'request.failed', last: this.#input.isLast() })
-    else if (verdict === 'ok') this.#health.send({ type: 'request.succeeded' })
+    else if (verdict === 'ok' && !this.#isWell()) this.#health.send({ type: 'request.succeeded' })
     else if (wasProbe) this.#health.send({ type: 'probe.inconclusive' })
     this.#grant()
+  }
+
+  /** Healthy, with no failure to forget: one more success changes nothing, and its machine would take 1.3 us to say so. */
+  #isWell(): boolean {
+    const { value, context } = this.#health.getSnapshot()
+    return value === 'healthy' && context.failures === 0
   }
 
   #reconfigure(change: BackendReconfigure): void {

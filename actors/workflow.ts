@@ -90,10 +90,12 @@ export class WorkflowActor implements RunEffects, StageHost {
   readonly #progress: RunProgress
   readonly #results: unknown[]
   readonly #reports: (StageReport | undefined)[]
-  readonly #conversations = new Map<number, readonly Message[]>()
-  readonly #alive = new Map<string, StageActor>()
-  /** Last prompt by backend and model: what of the next one the engine may have cached. */
-  readonly #chains = new Map<string, ContextChain>()
+  /** By stage; most runs keep none. */
+  #conversations: Map<number, readonly Message[]> | undefined
+  /** Stages that began and have not settled, by index. */
+  readonly #alive: (StageActor | undefined)[]
+  /** Last prompt by backend and model, of which there are few: what of the next one the engine may have cached. */
+  readonly #chains: { backend: string; model: string; chain: ContextChain }[] = []
   /** Stages whose dependencies are done and that did not start yet. Drained by a loop, so that a long chain of stages
    *  that settle at once does not nest. */
   readonly #ready: number[] = []
@@ -126,8 +128,10 @@ export class WorkflowActor implements RunEffects, StageHost {
     this.deadlineAtMs = this.startedAtMs + Math.min(input.deadlineMs ?? Infinity, input.targetMs ?? Infinity)
     this.#definition = input.definition
     this.#progress = new RunProgress(input.definition.stages)
-    this.#results = Array.from({ length: input.definition.stages.length })
-    this.#reports = Array.from({ length: input.definition.stages.length })
+    const { length } = input.definition.stages
+    this.#results = blank(length)
+    this.#reports = blank(length)
+    this.#alive = blank(length)
     // `parent` shares the root's system: half the memory of an actor with a system of its own, and its errors arrive
     // at the root. The root does not keep a list of its runs: spawning into one costs more with every sibling.
     this.#machine = createActor(runLogic, { input: { effects: this }, parent: services.root })
@@ -190,7 +194,7 @@ export class WorkflowActor implements RunEffects, StageHost {
 
   /** Takes a message to one of its stages. False if that stage is not alive. */
   deliver(stage: string, message: StageMessage): boolean {
-    const actor = this.#alive.get(stage)
+    const actor = this.#alive[this.#definition.byName.get(stage)?.index ?? -1]
     if (actor === undefined) return false
     actor.receive(message)
     return true
@@ -232,8 +236,8 @@ export class WorkflowActor implements RunEffects, StageHost {
     const why =
       error instanceof CancelledError ? error : new CancelledError('sibling', `another stage failed: ${error.message}`)
     // Those that hold a slot come last: a slot that is given back must not go to a sibling that is to stop too.
-    for (const actor of this.#alive.values()) if (!actor.holdsSlot) actor.cancel(why)
-    for (const actor of this.#alive.values()) actor.cancel(why)
+    for (const actor of this.#alive) if (actor?.holdsSlot === false) actor.cancel(why)
+    for (const actor of this.#alive) actor?.cancel(why)
     for (const stage of this.#definition.stages) {
       if (this.#progress.settlement(stage.index) !== undefined) continue
       this.#progress.settle(stage.index, 'cancelled')
@@ -251,7 +255,7 @@ export class WorkflowActor implements RunEffects, StageHost {
     if (state === 'completed') {
       try {
         const { stages } = this.#definition
-        const results = resultsByName(stages, allIndexes(stages), (index) => this.#results[index])
+        const results = resultsByName(stages, indexes(stages.length), this.#results)
         const { runId } = this
         result = this.#definition.result({ input: this.#input, results, runId, stages: this.#stageReports() })
         if (result instanceof Promise) {
@@ -305,9 +309,9 @@ export class WorkflowActor implements RunEffects, StageHost {
       this.#error = failure
       this.#over = true
       const why = new CancelledError('sibling', failure.message)
-      for (const actor of this.#alive.values()) {
+      for (const actor of this.#alive) {
         try {
-          actor.cancel(why)
+          actor?.cancel(why)
         } catch {
           // What broke the run may break its stages too; the others still deserve to be stopped.
         }
@@ -332,19 +336,19 @@ export class WorkflowActor implements RunEffects, StageHost {
   }
 
   contextOf(stage: StageDefinition): StageContext {
-    return stageContext(this.#definition.stages, stage, this.#input, (index) => this.#results[index])
+    return stageContext(this.#definition.stages, stage, this.#input, this.#results)
   }
 
   conversationsBefore(stage: StageDefinition): readonly (readonly Message[])[] {
     return stage.after.flatMap((index) => {
-      const conversation = this.#conversations.get(index)
+      const conversation = this.#conversations?.get(index)
       return conversation === undefined ? [] : [conversation]
     })
   }
 
   sharedTokens(backend: string, model: string, chain: ContextChain): number {
-    const last = this.#chains.get(`${backend}\n${model}`)
-    return last === undefined ? 0 : commonPrefix(last, chain).tokens
+    const last = this.#chains.find((each) => each.backend === backend && each.model === model)
+    return last === undefined ? 0 : commonPrefix(last.chain, chain).tokens
   }
 
   foresee(stage: StageDefinition, conversation: readonly Message[]): void {
@@ -356,7 +360,7 @@ export class WorkflowActor implements RunEffects, StageHost {
       if (others.some((each) => this.#progress.settlement(each) === undefined)) continue
       // What comes after this stage's answer is known, but not where it will stand.
       const before = next.after.slice(0, next.after.indexOf(stage.index)).flatMap((each) => {
-        const earlier = this.#conversations.get(each)
+        const earlier = this.#conversations?.get(each)
         return earlier === undefined ? [] : [earlier]
       })
       foresight.next(this, next, next.context === 'append' ? joinConversations([...before, conversation]) : [])
@@ -364,7 +368,9 @@ export class WorkflowActor implements RunEffects, StageHost {
   }
 
   remember(backend: string, model: string, chain: ContextChain): void {
-    this.#chains.set(`${backend}\n${model}`, chain)
+    const last = this.#chains.find((each) => each.backend === backend && each.model === model)
+    if (last === undefined) this.#chains.push({ backend, model, chain })
+    else last.chain = chain
   }
 
   emit(body: TransitionBody): void {
@@ -400,11 +406,11 @@ export class WorkflowActor implements RunEffects, StageHost {
   }
 
   settled(actor: StageActor, settlement: Settlement, value: unknown): void {
-    const { index, name, keepsConversation } = actor.definition
-    this.#alive.delete(name)
+    const { index, keepsConversation } = actor.definition
+    this.#alive[index] = undefined
     if (settlement === 'completed') {
       this.#results[index] = value
-      if (keepsConversation) this.#conversations.set(index, actor.conversation)
+      if (keepsConversation) (this.#conversations ??= new Map()).set(index, actor.conversation)
     }
     const { ready, skipped } = this.#progress.settle(index, settlement)
     for (const { stage, reason } of skipped) {
@@ -440,7 +446,7 @@ export class WorkflowActor implements RunEffects, StageHost {
       for (let i = 0; i < this.#ready.length; i++) {
         const stage = this.#definition.stages[this.#ready[i]!]!
         const actor = new StageActor(stage, this, this.#report(stage.index))
-        this.#alive.set(stage.name, actor)
+        this.#alive[stage.index] = actor
         actor.start()
       }
       this.#ready.length = 0
@@ -454,13 +460,16 @@ export class WorkflowActor implements RunEffects, StageHost {
   }
 
   #stageReports(): Record<string, StageReport> {
-    return Object.fromEntries(this.#definition.stages.map(({ name, index }) => [name, this.#report(index)] as const))
+    const reports: Record<string, StageReport> = {}
+    for (const { name, index } of this.#definition.stages) reports[name] = this.#report(index)
+    return reports
   }
 
   #completedResults(): Readonly<Record<string, unknown>> {
     const { stages } = this.#definition
-    const completed = allIndexes(stages).filter((index) => this.#progress.settlement(index) === 'completed')
-    return resultsByName(stages, completed, (index) => this.#results[index])
+    const completed: number[] = []
+    for (let i = 0; i < stages.length; i++) if (this.#progress.settlement(i) === 'completed') completed.push(i)
+    return resultsByName(stages, completed, this.#results)
   }
 
   #moveRun<T extends RunState>(to: T, body: (from: RunState, to: T) => TransitionBody): void {
@@ -475,6 +484,15 @@ export class WorkflowActor implements RunEffects, StageHost {
   }
 }
 
-function allIndexes(stages: readonly unknown[]): number[] {
-  return Array.from(stages, (_, index) => index)
+function indexes(count: number): number[] {
+  const all: number[] = []
+  for (let i = 0; i < count; i++) all.push(i)
+  return all
+}
+
+/** A list of so many empty places. */
+function blank<T>(length: number): (T | undefined)[] {
+  const list: (T | undefined)[] = []
+  list.length = length
+  return list
 }

@@ -43,8 +43,8 @@ export class Definitions {
   readonly #input: DefinitionsInput
   readonly #live = new Map<string, LiveDefinition>()
   readonly #ids = new WeakMap<WorkflowDefinition, string>()
-  /** Generation of the backends against which a definition was verified. */
-  readonly #verified = new WeakMap<WorkflowDefinition, number>()
+  /** Generation of the backends against which a workflow was verified. */
+  readonly #known = new WeakMap<Workflow, { definition: WorkflowDefinition; generation: number }>()
   readonly #tools = new Map<ToolDefinition, { actor: ToolActor; users: number }>()
   #count = 0
   #toolCount = 0
@@ -60,6 +60,15 @@ export class Definitions {
    * @throws {MappingError} `ORLA_MAPPING_INCOMPATIBLE` when a backend cannot serve a stage mapped to it
    */
   of(workflow: Workflow): WorkflowDefinition {
+    const { backends } = this.#input
+    const known = this.#known.get(workflow)
+    if (known?.generation === backends.generation) return known.definition
+    const definition = this.#check(workflow)
+    this.#known.set(workflow, { definition, generation: backends.generation })
+    return definition
+  }
+
+  #check(workflow: Workflow): WorkflowDefinition {
     const { backends } = this.#input
     const unknown: Issue[] = workflow.backendReferences
       .filter(({ backend }) => !backends.has(backend))
@@ -147,7 +156,6 @@ export class Definitions {
 
   #verify(definition: WorkflowDefinition): void {
     const { backends } = this.#input
-    if (this.#verified.get(definition) === backends.generation) return
     const views = new Map(backends.views().map((view) => [view.name, view]))
     const issues: Issue[] = []
     for (const { name, mapping, requirements, fallback } of definition.stages) {
@@ -163,6 +171,5 @@ export class Definitions {
       const what = `workflow "${definition.name}" cannot run on these backends`
       throw new MappingError('ORLA_MAPPING_INCOMPATIBLE', what, issues)
     }
-    this.#verified.set(definition, backends.generation)
   }
 }

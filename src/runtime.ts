@@ -110,6 +110,8 @@ export async function createRuntime(options: RuntimeOptions): Promise<Runtime> {
 }
 
 const probeTimeoutMsDefault = 2_000
+/** Options of a run that was given none. */
+const defaultStart = StartOptionsSchema.parse({})
 
 /** Connects all backends, in order. If one fails, what the others hold is given back. */
 async function connectAll(
@@ -392,7 +394,7 @@ class OrlaRuntime implements Runtime {
     return this.#feed.subscribe(observer)
   }
 
-  start<Input, Output>(asked: Workflow<Input, Output> | string, input: Input, options: StartOptions = {}): Run<Output> {
+  start<Input, Output>(asked: Workflow<Input, Output> | string, input: Input, options?: StartOptions): Run<Output> {
     if (this.#closed !== undefined) throw closedError()
     if (this.#runs.size >= limits.liveRunsMax) {
       throw new OrlaError('ORLA_LIMIT', `${this.#runs.size} runs are live already; wait for some to end`, {
@@ -401,7 +403,10 @@ class OrlaRuntime implements Runtime {
       })
     }
     const workflow = this.#workflowOf(asked)
-    const start = parseOptions(StartOptionsSchema, options, `options of a run of "${workflow.name}"`)
+    const start =
+      options === undefined
+        ? defaultStart
+        : parseOptions(StartOptionsSchema, options, `options of a run of "${workflow.name}"`)
     const definition = this.#definitions.of(workflow)
     const checked = definition.input === undefined ? undefined : check(definition.input, input, 'input')
     if (checked !== undefined && !(checked instanceof Promise) && !checked.ok) {

@@ -7,25 +7,36 @@ import type { StageContext, StageDefinition } from './definition.ts'
  * Context of a stage: the run's input, and results of its declared dependencies only. Undeclared reads give undefined
  * for every run alike, instead of depending on which stage happened to finish first.
  *
- * @param resultOf - result of a completed stage by index; undefined for a skipped one
+ * @param resultOf - results of completed stages by index; undefined for a skipped one
  */
 export function stageContext(
   stages: readonly StageDefinition[],
   stage: StageDefinition,
   input: unknown,
-  resultOf: (index: number) => unknown,
+  resultOf: readonly unknown[],
 ): StageContext {
   return { input, results: resultsByName(stages, stage.after, resultOf) }
 }
 
-/** Results of the given stages by name, on an object without a prototype. */
+/**
+ * What results are made by: nothing can be read of them but what they have themselves.
+ *
+ * `Object.create(null)` says the same, but makes a hash table of the object: 0.3 us and 500 bytes for each.
+ */
+const Results = function () {} as unknown as new () => Record<string, unknown>
+Results.prototype = Object.freeze(Object.create(null))
+
+const noResults = Object.freeze(new Results())
+
+/** Results of the given stages by name, on an object that inherits nothing. */
 export function resultsByName(
   stages: readonly StageDefinition[],
   indexes: readonly number[],
-  resultOf: (index: number) => unknown,
+  resultOf: readonly unknown[],
 ): Readonly<Record<string, unknown>> {
-  const results: Record<string, unknown> = Object.create(null) as Record<string, unknown>
-  for (const index of indexes) results[stages[index]!.name] = resultOf(index)
+  if (indexes.length === 0) return noResults
+  const results = new Results()
+  for (const index of indexes) results[stages[index]!.name] = resultOf[index]
   return Object.freeze(results)
 }
 

@@ -26,13 +26,15 @@ export class RunProgress {
   readonly #stages: readonly StageDefinition[]
   readonly #settlement: (Settlement | undefined)[]
   /** Dependencies not yet settled, by stage. */
-  readonly #waitingFor: Int32Array
+  readonly #waitingFor: number[]
   #unsettled: number
 
   constructor(stages: readonly StageDefinition[]) {
     this.#stages = stages
-    this.#settlement = Array.from({ length: stages.length })
-    this.#waitingFor = Int32Array.from(stages, (stage) => stage.after.length)
+    this.#settlement = []
+    this.#settlement.length = stages.length
+    // A plain array: a typed one costs 0.3 us and 200 bytes more for each run.
+    this.#waitingFor = stages.map(({ after }) => after.length)
     this.#unsettled = stages.length
   }
 
