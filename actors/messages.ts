@@ -35,6 +35,8 @@ export interface BackendRequest {
   retry?: boolean
   /** True for a short call whose context nobody will come back to: it is not held for the KV window. */
   aside?: boolean
+  /** Tokens that the answer may have at most, which money is set aside for; absent: `request.outputTokens`. */
+  outputTokensMax?: number
 }
 /** A turn that waits is not wanted any more. */
 export interface BackendWithdraw {
@@ -47,6 +49,8 @@ export interface BackendRelease {
   requestId: string
   /** `faulty`: the backend is to blame, its breaker counts it. `inconclusive`: cancelled, which says nothing. */
   verdict: 'ok' | 'faulty' | 'inconclusive'
+  /** What a side call cost, dollars; absent where nobody can say. What a turn cost is in its transition. */
+  costUsd?: number
 }
 /** Change of a backend at work. Absent fields stay as they are. Requests that wait keep waiting. */
 export interface BackendReconfigure {

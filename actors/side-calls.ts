@@ -163,12 +163,12 @@ export class SideCalls {
     }
     const call = this.#input.infer(backend, request, context, { delta() {} }, {})
     pending.inference = call
-    const release = (verdict: 'ok' | 'faulty' | 'inconclusive'): void =>
-      this.#input.post({ actor: 'backend', name: backend }, { type: 'backend.release', requestId, verdict })
+    const release = (verdict: 'ok' | 'faulty' | 'inconclusive', cost: { costUsd?: number }): void =>
+      this.#input.post({ actor: 'backend', name: backend }, { type: 'backend.release', requestId, verdict, ...cost })
     call.result.then(
       (result) => {
-        release('ok')
         const cost = costUsd(result.usage, this.#input.pricesOf(backend))
+        release('ok', cost === undefined ? {} : { costUsd: cost })
         const answer: SideAnswer = {
           result,
           queueWaitMs: grantedAtMs - pending.queuedAtMs,
@@ -179,7 +179,8 @@ export class SideCalls {
       },
       (cause: unknown) => {
         const error = toOrlaError(cause, 'ORLA_BACKEND_PROTOCOL', 'the driver failed')
-        release(error instanceof CancelledError ? 'inconclusive' : blamesBackend(error) ? 'faulty' : 'ok')
+        const verdict = error instanceof CancelledError ? 'inconclusive' : blamesBackend(error) ? 'faulty' : 'ok'
+        release(verdict, { costUsd: 0 })
         this.#settle(requestId, () => pending.reject(error))
       },
     )

@@ -354,7 +354,8 @@ export class StageActor {
     )
     const addedTokens = Math.max(0, promptTokens - correction.correct(this.#backend, this.#model, knownTokens))
     const outputTokens = this.#scriptedTokens ?? definition.params.maxTokens ?? limits.outputTokensGuess
-    const short = this.#setAside(turn, promptTokens)
+    const outputTokensMax = this.#scriptedTokens ?? definition.params.maxTokens ?? limits.budgetOutputTokens
+    const short = this.#setAside(turn, promptTokens, outputTokensMax)
     if (short !== undefined) return this.#fail(short)
     const from = this.#move('enqueued')
     const queued: Extract<TransitionBody, { type: 'stage.queued' }> = {
@@ -382,6 +383,7 @@ export class StageActor {
     const message: BackendRequest = {
       type: 'backend.request',
       replyTo: this.#address,
+      outputTokensMax,
       request: {
         requestId: turn.requestId,
         runId: this.#host.runId,
@@ -404,12 +406,11 @@ export class StageActor {
   }
 
   /** Sets aside what the turn may cost at most. Returns why it cannot. */
-  #setAside(turn: Turn, promptTokens: number): OrlaError | undefined {
+  #setAside(turn: Turn, promptTokens: number, completionTokens: number): OrlaError | undefined {
     const { budget } = this.#host
     const prices = this.#services.pricesOf(this.#backend)
     if (prices === undefined || budget.limitUsd === Infinity) return undefined
     this.#settleCost(turn, 0)
-    const completionTokens = this.#scriptedTokens ?? this.definition.params.maxTokens ?? limits.budgetOutputTokens
     const mostUsd = costUsd({ promptTokens, completionTokens }, prices)!
     if (budget.reserve(mostUsd)) {
       turn.reservedUsd = mostUsd

@@ -82,6 +82,7 @@ export type {
 
 // Money and worth
 export type { Account } from './accounting/accounts.ts'
+export type { BudgetLimit, BudgetsOptions, BudgetStatus } from './accounting/shared-budgets.ts'
 export type { DecisionRecord, FeedbackEntry } from './accounting/decisions.ts'
 
 // Memory

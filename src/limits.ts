@@ -28,6 +28,8 @@ export const limits = {
   budgetOutputTokens: 8_192,
   /** Stage classes of which history is kept. */
   stageClassesMax: 10_000,
+  /** Budgets of stage classes, and of tenants. */
+  budgetsMax: 10_000,
   /** Accounts, by stage class, backend and variant, at some 2 kB each. What is beyond is added up in one. */
   accountsMax: 5_000,
   /** Decisions, of runs that are over, that feedback may still be given on, at some 400 bytes each. */

@@ -1,14 +1,22 @@
 // Money and worth, for one runtime
 //
-// Owns: its accounts, its decisions and the feedback on them.
+// Owns: its accounts, its decisions and the feedback on them, and the budgets that runs share.
 // Does not own: what a run may spend (workflow actor), prices (backends).
+// Invariants
+//   A1. Money is set aside for a request before its backend hears of it, on the control thread, whichever thread its run
+//       is on; it is settled when the stage says that the request is over, or the request is withdrawn.
 
 import { Accounts, type Account } from './accounting/accounts.ts'
 import { Bookkeeping, keyOf } from './accounting/bookkeeping.ts'
 import { Decisions, type DecisionRecord } from './accounting/decisions.ts'
+import { SharedBudgets, type BudgetsOptions, type BudgetStatus } from './accounting/shared-budgets.ts'
+import type { BackendMessage, BackendRequest } from '../actors/messages.ts'
 import type { Clock } from './clock.ts'
+import type { OrlaError } from './errors.ts'
+import { costUsd } from './mapping/cost.ts'
 import { FeedbackSchema, type Feedback } from './runtime-api.ts'
 import { parseOptions } from './schema/options.ts'
+import type { Prices } from './schema/backend.ts'
 import type { Transition } from './schema/transition.ts'
 import type { RunRecorder } from './workflow/recorder.ts'
 
@@ -16,17 +24,23 @@ import type { RunRecorder } from './workflow/recorder.ts'
 export interface AccountingInput {
   clock: Clock
   recorder: RunRecorder | undefined
+  budgets: BudgetsOptions | undefined
+  pricesOf(backend: string): Prices | undefined
 }
 
 /** The books of one runtime. */
 export class RuntimeAccounting {
-  readonly #clock: Clock
+  readonly #input: AccountingInput
   readonly #accounts = new Accounts()
   readonly #decisions: Decisions
   readonly #bookkeeping: Bookkeeping
 
-  constructor({ clock, recorder }: AccountingInput) {
-    this.#clock = clock
+  readonly #budgets: SharedBudgets | undefined
+
+  constructor(input: AccountingInput) {
+    const { clock, recorder, budgets } = input
+    this.#input = input
+    this.#budgets = budgets === undefined ? undefined : new SharedBudgets(budgets, () => clock.nowMs())
     this.#decisions = new Decisions({
       told: (decision, entry) => {
         if (entry.rating !== undefined) this.#accounts.rated(keyOf(decision), entry.rating)
@@ -39,6 +53,40 @@ export class RuntimeAccounting {
   /** Takes a transition of any run. */
   heard(transition: Transition): void {
     this.#bookkeeping.heard(transition)
+    if (this.#budgets === undefined) return
+    if (transition.type === 'stage.rejected') this.#budgets.settle(transition.requestId, 0)
+    if (transition.type !== 'stage.released') return
+    const { requestId, outcome } = transition
+    this.#budgets.settle(requestId, outcome === 'ok' ? transition.costUsd : 0)
+  }
+
+  /** Takes a message to a backend before the backend does. Returns why the backend must not have it. */
+  passes(backend: string, message: BackendMessage): OrlaError | undefined {
+    if (this.#budgets === undefined) return undefined
+    if (message.type === 'backend.request') return this.#admits(this.#budgets, backend, message)
+    if (message.type === 'backend.withdraw') this.#budgets.settle(message.requestId, 0)
+    // A turn that was answered was settled by its transition before; a side call says what it cost here.
+    if (message.type === 'backend.release') {
+      this.#budgets.settle(message.requestId, message.verdict === 'ok' ? message.costUsd : 0)
+    }
+    return undefined
+  }
+
+  budgets(): BudgetStatus[] {
+    return this.#budgets?.list() ?? []
+  }
+
+  #admits(
+    budgets: SharedBudgets,
+    backend: string,
+    { request, outputTokensMax = request.outputTokens }: BackendRequest,
+  ): OrlaError | undefined {
+    const { requestId, promptTokens, tenant } = request
+    // What it costs to decide where a stage runs is the stage's.
+    const spender = { tenant, stageClass: request.stageClass.replace(/~mapping$/, '') }
+    if (!budgets.concerns(spender)) return undefined
+    const mostUsd = costUsd({ promptTokens, completionTokens: outputTokensMax }, this.#input.pricesOf(backend))
+    return mostUsd === undefined ? undefined : budgets.reserve(requestId, spender, mostUsd)
   }
 
   accounts(): Account[] {
@@ -51,7 +99,7 @@ export class RuntimeAccounting {
 
   feedback(runId: string, feedback: Feedback): void {
     const { stage, labels, rating } = parseOptions(FeedbackSchema, feedback, `feedback on run "${runId}"`)
-    const atMs = this.#clock.nowMs()
+    const atMs = this.#input.clock.nowMs()
     this.#decisions.give(runId, stage, { labels, atMs, ...(rating !== undefined && { rating }) })
   }
 }

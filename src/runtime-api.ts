@@ -5,6 +5,7 @@ import type { BackendLoad } from '../actors/backend.ts'
 import type { ActorDefinition } from '../actors/extension.ts'
 import type { Account } from './accounting/accounts.ts'
 import type { DecisionRecord } from './accounting/decisions.ts'
+import { BudgetsSchema, type BudgetsOptions, type BudgetStatus } from './accounting/shared-budgets.ts'
 import type { CacheDecision, WindowStatus } from '../actors/memory-manager.ts'
 import type { PrewarmTotals } from '../actors/memory-prewarm.ts'
 import type { Clock } from './clock.ts'
@@ -23,6 +24,7 @@ import type { TokenEstimator } from './prompts/estimator.ts'
 import type { SchedulingPolicy } from './scheduling/policy.ts'
 import { schedulingPolicyNames, type SchedulingPolicyName } from './scheduling/registry.ts'
 import type { SubQueueLoad } from './scheduling/sub-queues.ts'
+import { issuesOf } from './schema/options.ts'
 import type { RunEvent } from './schema/transition.ts'
 import type { Workflow } from './workflow/builder.ts'
 import type { RunRecorder } from './workflow/recorder.ts'
@@ -79,6 +81,11 @@ export interface RuntimeOptions {
   scheduling?: Readonly<Record<string, SchedulingOptions>>
   /** Backends that serve the same model, by the backend whose turns they take when it cannot serve them, best first. */
   failover?: Readonly<Record<string, readonly string[]>>
+  /**
+   * Dollars that stage classes and tenants may spend at backends with prices, over all runs. A turn that might cost more
+   * than what is left is not sent, and its run fails with `ORLA_BUDGET`, as with a run's own `budgetUsd`.
+   */
+  budgets?: BudgetsOptions
   /** Time and chance. Default: the computer's own time. */
   clock?: Clock
   /** Who manages KV caches, and how. Default: the engines by themselves. */
@@ -196,6 +203,8 @@ export interface Runtime extends AsyncDisposable {
   stageClasses(): StageClassFacts[]
   /** What stages cost, took and were worth, by stage class, backend, and who decided that they run there. */
   accounts(): Account[]
+  /** Budgets of stage classes and tenants, and what is left of them. */
+  budgets(): BudgetStatus[]
   /**
    * Says what the result of a run, or of one of its stages, is worth. It is kept with the decisions where they ran, counts
    * in `accounts`, and is told to the recorder. Works while the run is live, and after its end
@@ -300,6 +309,8 @@ export function checkRuntimeOptions(options: RuntimeOptions): void {
   }
   issues.push(...failoverIssues(options))
   issues.push(...memoryIssues(options.memory, names))
+  const budgets = BudgetsSchema.optional().safeParse(options.budgets)
+  if (!budgets.success) issues.push(...issuesOf(budgets.error, 'budgets'))
   if (issues.length > 0) throw new OptionsError('runtime options', issues)
 }
 

@@ -26,6 +26,7 @@ import type {
 } from '../actors/messages.ts'
 import type { Account } from './accounting/accounts.ts'
 import type { DecisionRecord } from './accounting/decisions.ts'
+import type { BudgetStatus } from './accounting/shared-budgets.ts'
 import { startRoot } from '../actors/root.ts'
 import { SupervisedActor } from '../actors/supervised.ts'
 import { Supervisor, type SupervisionStrategy } from '../actors/supervisor.ts'
@@ -209,7 +210,12 @@ class OrlaRuntime implements Runtime {
       .padStart(4, '0')
     this.#prompts = createPromptPool({ estimator, mode: clock.virtual ? 'inline' : 'pool', ...options.prompts })
     this.#root = startRoot(log)
-    this.#accounting = new RuntimeAccounting({ clock, recorder: options.recorder })
+    this.#accounting = new RuntimeAccounting({
+      clock,
+      recorder: options.recorder,
+      budgets: options.budgets,
+      pricesOf: (backend) => this.#backends.pricesOf(backend),
+    })
 
     const post = this.#post.bind(this)
     const memory = memoryPlan(options.memory)
@@ -503,6 +509,10 @@ class OrlaRuntime implements Runtime {
     return this.#accounting.accounts()
   }
 
+  budgets(): BudgetStatus[] {
+    return this.#accounting.budgets()
+  }
+
   feedback(runId: string, feedback: Feedback): void {
     this.#accounting.feedback(runId, feedback)
   }
@@ -622,7 +632,7 @@ class OrlaRuntime implements Runtime {
       case 'stage':
         return this.#runs.get(to.runId)?.actor.deliver(to.stage, message as never) ?? false
       case 'backend':
-        return this.#backends.receive(to.name, message as BackendMessage)
+        return this.#handToBackend(to.name, message as BackendMessage)
       case 'mapper': {
         const asked = message as MapperMessage
         // The last run of a definition may have ended with its question open.
@@ -639,6 +649,14 @@ class OrlaRuntime implements Runtime {
           ? this.#definitions.tool(to.definitionId, to.stage, to.tool).send(message as ToolMessage)
           : false
     }
+  }
+
+  #handToBackend(name: string, message: BackendMessage): boolean {
+    const refusal = this.#accounting.passes(name, message)
+    if (refusal === undefined || message.type !== 'backend.request') return this.#backends.receive(name, message)
+    const { requestId } = message.request
+    this.#post(message.replyTo, { type: 'stage.rejected', requestId, error: refusal.toJSON() })
+    return true
   }
 
   #undelivered(message: { type: string }): void {

@@ -92,7 +92,9 @@ export class Bookkeeping {
     const stageClass = `${workflow}/${stage}`
     const by = mapping?.by ?? 'explicit'
     const rest = { reason, state: undefined, durationMs: 0, feedback: [] }
-    this.#decisions.made({ runId, workflow, tenant, stage, stageClass, backend, model, by, ...rest })
+    const decision = { runId, workflow, tenant, stage, stageClass, backend, model, by, ...rest }
+    this.#decisions.made(decision)
+    if (mapping?.costUsd !== undefined) this.#accounts.mapped(keyOf(decision), mapping.costUsd)
   }
 
   #ended(runId: string, stage: string, state: StageEnd, atMs: number): void {

@@ -1,11 +1,11 @@
-// What a run may spend
+// What a run, or anybody, may spend
 //
 // Owns: what it has spent, and what is set aside for turns under way.
 // Invariants
 //   B1. Nothing is set aside beyond the budget: spent and set aside together never exceed it when a turn begins.
 //   B2. What was set aside comes back when the turn ends, less what it cost.
 
-/** The money of one run, dollars. */
+/** The money of one run, or of a budget that runs share, dollars. */
 export class RunBudget {
   /** Infinity without a bound. */
   readonly limitUsd: number
@@ -43,5 +43,10 @@ export class RunBudget {
     // Sums of fractions leave crumbs.
     this.#reservedUsd = Math.max(0, this.#reservedUsd - reservedUsd)
     this.#spentUsd += spentUsd
+  }
+
+  /** Forgets what was spent: a new span of time begins. What is set aside stays so. */
+  renew(): void {
+    this.#spentUsd = 0
   }
 }
