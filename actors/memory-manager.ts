@@ -299,23 +299,27 @@ export class MemoryManagerState implements ActorState<MemoryMessage> {
         this.ledger.apply(transition, nowMs)
         const { runId, stage, backend, model, usage } = transition
         const keeper = this.#windows.get(backend)
-        const { promptTokens, completionTokens, cachedTokens } = usage
-        const tokens = promptTokens === undefined ? undefined : promptTokens + (completionTokens ?? 0)
-        const expected = this.ledger.expectedTokens(runId, backend, model)
-        const missed = cachedTokens === undefined ? 0 : Math.max(0, expected - cachedTokens)
-        keeper?.window.finished(runId, tokens, nowMs, missed)
-        keeper?.changed()
-        const residentTokens = this.#residentTokens(runId, backend, model)
-        this.#ask({
-          boundary: 'answer',
-          runId,
-          stage,
-          backend,
-          model,
-          residentTokens,
-          addedTokens: 0,
-          previous: undefined,
-        })
+        if (keeper !== undefined) {
+          const { promptTokens, completionTokens, cachedTokens } = usage
+          const tokens = promptTokens === undefined ? undefined : promptTokens + (completionTokens ?? 0)
+          const expected = this.ledger.expectedTokens(runId, backend, model)
+          const missed = cachedTokens === undefined ? 0 : Math.max(0, expected - cachedTokens)
+          keeper.window.finished(runId, tokens, nowMs, missed)
+          keeper.changed()
+        }
+        if (this.#input.policy?.atBoundary !== undefined) {
+          const residentTokens = this.#residentTokens(runId, backend, model)
+          this.#ask({
+            boundary: 'answer',
+            runId,
+            stage,
+            backend,
+            model,
+            residentTokens,
+            addedTokens: 0,
+            previous: undefined,
+          })
+        }
         this.#armPressure()
         return void this.ledger.expire(nowMs)
       }
@@ -375,7 +379,7 @@ export class MemoryManagerState implements ActorState<MemoryMessage> {
       this.#carryOut(runId, { want, backend, reason: `the stage says so: cache "${hint}"`, figures }, 'stage hint')
     }
     // Asked with the last stage rather than with the run's end: nothing follows a run's last transition.
-    if (++book.settled < book.stages) return
+    if (++book.settled < book.stages || this.#input.policy?.atBoundary === undefined) return
     for (const { backend, model, residentTokens } of this.ledger.ofRun(runId)) {
       if (book.preserved?.has(backend) === true) continue
       const view = { runId, stage: undefined, backend, model, residentTokens, addedTokens: 0, previous: undefined }

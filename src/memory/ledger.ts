@@ -13,42 +13,14 @@
 //   L4. A backend's distinct tokens count a beginning that several runs share once.
 
 import { limits } from '../limits.ts'
+import { LedgerEntries, plainEntry, type Entry, type LedgerEntry } from './ledger-entries.ts'
 import type { PrefixMark, StageQueued, StageReleased, Transition } from '../schema/transition.ts'
 import { beyondHeads, SharedHeads } from './heads.ts'
 import { ReloadCost } from './reload-cost.ts'
 import { ResidencyHorizon } from './horizon.ts'
 import { WaitTimes, type WaitForecast } from './wait-times.ts'
 
-/** How a run stands towards the context it has on a backend. */
-export type Residency =
-  /** A request is in flight there. */
-  | 'running'
-  /** A request waits there: it will be wanted next. */
-  | 'queued'
-  /** A tool runs; the next turn follows. */
-  | 'tool'
-  /** Nothing of the run asks for it now; other stages of the run may. */
-  | 'idle'
-
-/** One run's context on one backend. */
-export interface LedgerEntry {
-  runId: string
-  backend: string
-  model: string
-  /** Tokens believed to be in the KV cache. */
-  residentTokens: number
-  /** Of the last prompt, tokens that the engine had cached, when it says. */
-  cachedTokens: number | undefined
-  /** Hash of the context chain of the last prompt. */
-  contextHash: string
-  /** The first links of that chain, shortest first: what other runs may share. */
-  prefix: readonly PrefixMark[]
-  residency: Residency
-  /** What a tool wait is for. */
-  waitFor?: string
-  /** Ms on the runtime's clock. */
-  lastTouchMs: number
-}
+export type { LedgerEntry, Residency } from './ledger-entries.ts'
 
 /** What is believed about one backend. */
 export interface LedgerTotals {
@@ -62,20 +34,6 @@ export interface LedgerTotals {
   cachedTokens: number
   /** Longest time after which at least half of the untouched prefixes were still there, ms, once some were lost. */
   horizonMs?: number
-}
-
-interface Entry extends LedgerEntry {
-  /** Tokens of the request under way that the run had there before: what a warm cache would serve. */
-  expectedTokens: number
-  grantedAtMs: number
-  /** That the engine took for its prompt, ms. */
-  prefillMs: number | undefined
-  /** From the grant, ms. */
-  firstTokenMs: number
-  /** When the engine last worked on it, ms on the runtime's clock. */
-  computedAtMs: number | undefined
-  /** Between that and the grant of the request under way, ms. */
-  awayMs: number | undefined
 }
 
 /** Weight of one more answer in the recent hit ratio. */
@@ -103,9 +61,7 @@ export class KvLedger {
   readonly #entriesMax: number
   /** Time to live of a run that nothing is heard of, ms. */
   readonly idleMsMax: number
-  /** In order of last touch: an entry that is touched moves to the end. */
-  readonly #entries = new Map<string, Entry>()
-  readonly #byRun = new Map<string, Set<string>>()
+  readonly #entries = new LedgerEntries()
   readonly #byBackend = new Map<string, BackendBook>()
   readonly #waits = new WaitTimes()
 
@@ -172,17 +128,19 @@ export class KvLedger {
 
   /** Entries of one backend, the one touched longest ago first. O(all entries). */
   entries(backend: string): LedgerEntry[] {
-    return [...this.#entries.values()].filter((entry) => entry.backend === backend)
+    const entries: LedgerEntry[] = []
+    for (const entry of this.#entries) if (entry.backend === backend) entries.push(plainEntry(entry))
+    return entries
   }
 
   /** One run's context at one backend and model. O(1). */
   entry(runId: string, backend: string, model: string): LedgerEntry | undefined {
-    return this.#entries.get(keyOf({ runId, backend, model }))
+    return this.#entries.find(runId, backend, model)
   }
 
   /** Tokens of a run's last prompt at a backend that it had there before. O(1). */
   expectedTokens(runId: string, backend: string, model: string): number {
-    return this.#entries.get(keyOf({ runId, backend, model }))?.expectedTokens ?? 0
+    return this.#entries.find(runId, backend, model)?.expectedTokens ?? 0
   }
 
   /** Tokens of the longest of these beginnings that some context on a backend has. */
@@ -192,7 +150,7 @@ export class KvLedger {
 
   /** Entries of one run, over all backends. */
   ofRun(runId: string): LedgerEntry[] {
-    return Array.from(this.#byRun.get(runId) ?? [], (key) => this.#entries.get(key)!)
+    return [...this.#entries.ofRun(runId)]
   }
 
   /** True if a run other than `runId` has context on a backend. O(1). */
@@ -203,9 +161,7 @@ export class KvLedger {
 
   /** True if a request of ours runs on a backend. O(all entries). */
   isBusy(backend: string): boolean {
-    for (const entry of this.#entries.values()) {
-      if (entry.backend === backend && entry.residency === 'running') return true
-    }
+    for (const entry of this.#entries) if (entry.backend === backend && entry.residency === 'running') return true
     return false
   }
 
@@ -223,7 +179,7 @@ export class KvLedger {
         return
       }
       case 'stage.firstToken': {
-        const entry = this.#entries.get(keyOf(transition))
+        const entry = this.#entries.find(transition.runId, transition.backend, transition.model)
         if (entry === undefined) return
         // Engines compute prompts one after the other: what came before the last first token was others' time.
         const book = this.#book(entry.backend)
@@ -254,27 +210,29 @@ export class KvLedger {
 
   /** A run is over or gone: forgets all of it. */
   forget(runId: string): void {
-    for (const key of this.#byRun.get(runId) ?? []) this.#drop(key)
-    this.#byRun.delete(runId)
+    for (const entry of [...this.#entries.ofRun(runId)]) this.#drop(entry)
   }
 
   /** A run's context on a backend is not kept any more. */
   drop(runId: string, backend: string): void {
-    for (const entry of this.ofRun(runId)) if (entry.backend === backend) this.#drop(keyOf(entry))
+    for (const entry of [...this.#entries.ofRun(runId)]) if (entry.backend === backend) this.#drop(entry)
   }
 
   /** A backend's cache was emptied: nothing is resident there until it is computed again. O(all entries). */
   emptied(backend: string): void {
-    for (const entry of this.#entries.values()) if (entry.backend === backend) this.#resize(entry, 0, [])
+    for (const entry of this.#entries) if (entry.backend === backend) this.#resize(entry, 0, [])
   }
 
   /** Forgets runs that nothing was heard of for the time to live. Returns how many entries went. */
   expire(nowMs: number): number {
+    const { oldest } = this.#entries
+    // Asked with every answer.
+    if (oldest === undefined || nowMs - oldest.lastTouchMs <= this.idleMsMax) return 0
     let gone = 0
-    for (const [key, entry] of this.#entries) {
+    for (const entry of this.#entries) {
       if (nowMs - entry.lastTouchMs <= this.idleMsMax) break
       if (entry.residency === 'running' || entry.residency === 'queued') continue
-      this.#drop(key)
+      this.#drop(entry)
       gone++
     }
     return gone
@@ -286,7 +244,8 @@ export class KvLedger {
     entry.contextHash = transition.contextHash
     entry.expectedTokens = Math.max(0, promptTokens - addedTokens)
     if (entry.residency !== 'running') entry.residency = 'queued'
-    delete entry.waitFor
+    // Only where there is one: an object that loses a property is slow from then on.
+    if (entry.waitFor !== undefined) delete entry.waitFor
     if (transition.prefix !== undefined) {
       const tokens = Math.max(entry.residentTokens, transition.prefix.at(-1)?.tokens ?? 0)
       if (entry.residentTokens > 0) this.#resize(entry, tokens, transition.prefix)
@@ -321,21 +280,16 @@ export class KvLedger {
   }
 
   /** The entry, made if there is none, as the one touched last. */
-  #touch({ runId, backend, model }: EntryKey, nowMs: number): Entry {
-    const key = keyOf({ runId, backend, model })
-    let entry = this.#entries.get(key)
+  #touch({ runId, backend, model }: Pick<LedgerEntry, 'runId' | 'backend' | 'model'>, nowMs: number): Entry {
+    let entry = this.#entries.find(runId, backend, model)
     if (entry === undefined) {
-      entry = newEntry(runId, backend, model)
-      let keys = this.#byRun.get(runId)
-      if (keys === undefined) this.#byRun.set(runId, (keys = new Set()))
-      keys.add(key)
+      entry = this.#entries.add(runId, backend, model)
       this.#book(backend).runs++
     } else {
-      this.#entries.delete(key)
+      this.#entries.touch(entry)
     }
     entry.lastTouchMs = nowMs
-    this.#entries.set(key, entry)
-    if (this.#entries.size > this.#entriesMax) this.#drop(this.#entries.keys().next().value!)
+    if (this.#entries.size > this.#entriesMax) this.#drop(this.#entries.oldest!)
     return entry
   }
 
@@ -357,41 +311,10 @@ export class KvLedger {
     book.heads.remove(prefix)
   }
 
-  #drop(key: string): void {
-    const entry = this.#entries.get(key)
-    if (entry === undefined) return
-    this.#entries.delete(key)
-    const keys = this.#byRun.get(entry.runId)
-    keys?.delete(key)
-    if (keys?.size === 0) this.#byRun.delete(entry.runId)
+  #drop(entry: Entry): void {
+    this.#entries.remove(entry)
     const book = this.#book(entry.backend)
     this.#uncount(book, entry)
     book.runs--
-  }
-}
-
-type EntryKey = Pick<LedgerEntry, 'runId' | 'backend' | 'model'>
-
-function keyOf({ runId, backend, model }: EntryKey): string {
-  return `${runId}\n${backend}\n${model}`
-}
-
-function newEntry(runId: string, backend: string, model: string): Entry {
-  return {
-    runId,
-    backend,
-    model,
-    residentTokens: 0,
-    cachedTokens: undefined,
-    contextHash: '',
-    residency: 'idle',
-    lastTouchMs: 0,
-    prefix: [],
-    expectedTokens: 0,
-    grantedAtMs: 0,
-    prefillMs: undefined,
-    firstTokenMs: 0,
-    computedAtMs: undefined,
-    awayMs: undefined,
   }
 }
