@@ -161,7 +161,7 @@ export class MapperState implements ActorState<MapperMessage> {
     let prompt: Promise<MappingPrompt> | undefined
     return {
       signal: controller.signal,
-      nowMs: () => clock.nowMs(),
+      clock,
       random,
       prompt: () => (prompt ??= this.#input.promptOf(stage, replyTo.runId, { input, results })),
       ask: (call) => this.#call(question, stage, call),

@@ -30,6 +30,7 @@ export type ErrorCode =
   | 'ORLA_STAGE_TIMEOUT'
   | 'ORLA_TOOL'
   | 'ORLA_WORKER_TASK'
+  | 'ORLA_SERVICE'
   | 'ORLA_RUNNER_LOST'
   | 'ORLA_CANCELLED'
   | 'ORLA_DEADLINE'

@@ -66,8 +66,17 @@ export { firstOf } from './mapping/first-of.ts'
 export type { MappingStep } from './mapping/first-of.ts'
 export { leastLoaded } from './mapping/least-loaded.ts'
 export type { LeastLoadedOptions } from './mapping/least-loaded.ts'
+export { loadAware } from './mapping/load-aware.ts'
+export type { LoadAwareOptions } from './mapping/load-aware.ts'
+export { modelScore } from './mapping/model-score.ts'
+export type { ModelScoreOptions } from './mapping/model-score.ts'
+export { modelBit, oneBit } from './mapping/one-bit.ts'
+export type { ModelBitOptions, OneBitOptions } from './mapping/one-bit.ts'
+export type { RouterOptions } from './mapping/router-call.ts'
+export { httpMapper } from './services/http-mapper.ts'
+export type { HttpMapperOptions } from './services/http-mapper.ts'
 export { threshold } from './mapping/threshold.ts'
-export type { ThresholdOptions } from './mapping/threshold.ts'
+export type { Score, ThresholdOptions } from './mapping/threshold.ts'
 export type {
   BackendSpeed,
   BackendView,

@@ -46,6 +46,8 @@ export const limits = {
   mappingMsMax: 600_000,
   /** Short calls of models, by mappers and their like, that may wait or run at once. */
   sideCallsMax: 100_000,
+  /** Bytes of one answer of a service of the user: a mapping or scheduling service, a list of prices. */
+  serviceBytesMax: 4 * 1024 * 1024,
   /** Answer length that counts when a stage sets no limit: the median of agent turns in public traces. */
   outputTokensGuess: 217,
   /** Characters of a tool's result that go back to the model; the rest is cut and said to be cut. */

@@ -22,6 +22,7 @@ const floors: [prefix: string, floor: number][] = [
   ['src/simulator/', 2.5],
   ['src/workers/', 2],
   ['src/mcp/', 2],
+  ['src/services/', 2],
   ['machines/', 3],
   ['actors/', 4],
   ['src/runtime', 5],

@@ -1,5 +1,6 @@
 // The mapper contract: which backend and model a stage runs on.
 
+import type { Clock } from '../clock.ts'
 import type { Prices } from '../schema/backend.ts'
 import type { Capabilities } from '../schema/capabilities.ts'
 import type { ChatResult, InferenceParams } from '../schema/chat.ts'
@@ -89,8 +90,8 @@ export interface MapperCall {
 export interface MappingContext {
   /** Aborted when the stage is not to be mapped any more: its run was stopped, or it took too long. */
   readonly signal: AbortSignal
-  /** The runtime's clock, ms. */
-  readonly nowMs: () => number
+  /** The runtime's. */
+  readonly clock: Clock
   /** From 0 to 1, from the runtime's seed. */
   readonly random: () => number
   /** The prompt that the stage will send. Built when first asked for. Rejects as the stage's prompt builder throws. */
