@@ -18,12 +18,12 @@ export interface LoadAwareOptions<Input = unknown, Results = unknown> {
    * How hard the stage is, 0 to 1: asked only where the choice depends on it. Default 1. A router of your own, or
    * `hardness` made of a model's bit by {@link modelBit}.
    */
-  hardness?(request: MappingRequest<Input, Results>, context: MappingContext): number | Promise<number>
+  hardness?: (request: MappingRequest<Input, Results>, context: MappingContext) => number | Promise<number>
   /**
    * Chance that what a backend answers has to be done again at the best one, 0 to 1, not falling with hardness. Default:
    * hardness times (1 - quality); 0 where a backend does not say its quality.
    */
-  risk?(backend: BackendView, hardness: number): number
+  risk?: (backend: BackendView, hardness: number) => number
 }
 
 /** Speed of a backend of which nothing is known yet, where nothing is known of others either. */

@@ -14,7 +14,7 @@ export interface RouterOptions<Input = unknown, Results = unknown> {
   /** What makes a stage hard, in words for the model. */
   criteria?: string
   /** What it is to judge by. Default: the last message of the prompt that the stage will send. */
-  about?(request: MappingRequest<Input, Results>, context: MappingContext): string | Promise<string>
+  about?: (request: MappingRequest<Input, Results>, context: MappingContext) => string | Promise<string>
   /** Characters of it that are sent, from its beginning and its end; default 2,000. A router reads them every time. */
   aboutCharsMax?: number
   /**
