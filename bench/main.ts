@@ -18,6 +18,10 @@ const benches: Record<string, Entry> = {
     about: 'enqueue and next of the two-level queue, beside a plain array and a plain heap',
     load: () => import('./scheduler.ts'),
   },
+  overhead: {
+    about: 'a stage whose model answers at once: Orla beside agent frameworks, XState, a queue and bare promises',
+    load: () => import('./overhead.ts'),
+  },
   threads: {
     about: 'the same work on 0, 1 and 2 runner threads: CPU a stage, loop delay, messages',
     load: () => import('./threads.ts'),
@@ -104,9 +108,11 @@ async function main(argv: string[]): Promise<number> {
   const { quick } = options
   const env = describeEnv()
   const { bench } = await benches[name]!.load()
-  const { rows, jsonRows, notes } = await bench.run(options)
+  const { rows, jsonRows, notes, settings, versions } = await bench.run(options)
   if (json) {
-    console.log(JSON.stringify({ bench: name, env, rows: jsonRows ?? rows, notes }))
+    console.log(
+      JSON.stringify({ bench: name, env: { ...env, quick, settings, versions }, rows: jsonRows ?? rows, notes }),
+    )
     return 0
   }
   console.log(`${name}${quick ? ' (quick: rough figures)' : ''}`)

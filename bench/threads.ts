@@ -8,7 +8,7 @@ import { cpuUsage, threadCpuUsage } from 'node:process'
 import { createRuntime } from '../src/index.ts'
 import type { Runtime } from '../src/index.ts'
 import type { Bench, BenchReport, Row } from './lib/bench.ts'
-import { round } from './lib/measure.ts'
+import { medianOf, round } from './lib/measure.ts'
 import { backends, chain, large } from './threads/workflows.ts'
 
 const workflows = new URL('./threads/workflows.ts', import.meta.url)
@@ -25,10 +25,6 @@ interface Sample {
 }
 
 const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0)
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[values.length >> 1]!
-}
 
 async function sampleOf(runtime: Runtime, work: 'chain' | 'large', runs: number, atOnce: number): Promise<Sample> {
   globalThis.gc?.()
@@ -90,14 +86,14 @@ export const bench: Bench = {
             if (i >= 0) samples[threads]!.push(sample)
           }
         }
-        const of = (threads: number, key: keyof Sample): number => median(samples[threads]!.map((each) => each[key]))
+        const of = (threads: number, key: keyof Sample): number => medianOf(samples[threads]!.map((each) => each[key]))
         for (const threads of counts) {
           const ratios = samples[threads]!.map(({ cpuUs }, i) => cpuUs / samples[0]![i]!.cpuUs)
           rows.push({
             work,
             threads,
             cpuUsPerStage: round(of(threads, 'cpuUs')),
-            cpuRatio: round(median(ratios)),
+            cpuRatio: round(medianOf(ratios)),
             spread: `${round(Math.min(...ratios))}-${round(Math.max(...ratios))}`,
             controlUsPerStage: round(of(threads, 'controlUs')),
             wallUsPerStage: round(of(threads, 'wallUs')),

@@ -10,6 +10,10 @@ export interface BenchReport {
   jsonRows?: object[]
   /** Sentences that belong to the figures: what follows from them, and what they leave out. */
   notes: string[]
+  /** How it was measured: sizes, rounds, concurrency. */
+  settings?: Readonly<Record<string, string | number | boolean>>
+  /** Versions of the packages that were measured. */
+  versions?: Readonly<Record<string, string>>
 }
 
 /** How to run. */

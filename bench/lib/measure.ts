@@ -39,12 +39,27 @@ export function measureUsPerOp<Input>(
 }
 
 /** Median, smallest and largest of at least one number. */
-function summarize(values: readonly number[]): Timing {
+export function summarize(values: readonly number[]): Timing {
   const sorted = values.toSorted((a, b) => a - b)
   const middle = sorted.length >> 1
   const upper = sorted[middle]!
   const median = sorted.length % 2 === 1 ? upper : (sorted[middle - 1]! + upper) / 2
   return { median, min: sorted[0]!, max: sorted.at(-1)! }
+}
+
+/** The middle of at least one number. */
+export function medianOf(values: readonly number[]): number {
+  return summarize(values).median
+}
+
+/** The slope of the straight line that fits points best (least squares), in units of y for one of x; at least two points. */
+export function slopeOf(points: readonly { x: number; y: number }[]): number {
+  const mean = (of: (point: { x: number; y: number }) => number): number =>
+    points.reduce((sum, point) => sum + of(point), 0) / points.length
+  const meanX = mean(({ x }) => x)
+  const meanY = mean(({ y }) => y)
+  const covariance = mean(({ x, y }) => (x - meanX) * (y - meanY))
+  return covariance / mean(({ x }) => (x - meanX) ** 2)
 }
 
 /** The spread of a timing as text: `0.21-0.25`. */

@@ -1,41 +1,9 @@
 // What the bench of threads runs: backends that answer at once, so that what is left is the runtime.
 
-import { user, workflow, type BackendDefinition, type Capabilities } from '../../src/index.ts'
-import { BackendSettings } from '../../src/schema/backend.ts'
+import { user, workflow } from '../../src/index.ts'
+import { instant } from '../lib/instant.ts'
 
-const capabilities: Capabilities = {
-  engine: 'instant',
-  models: ['none'],
-  cachedTokens: 'never',
-  sharedPrefix: false,
-  contextLength: 1_000_000,
-  tools: true,
-  jsonSchema: true,
-  kv: { flushAll: 'none', releaseSession: 'none', isolate: 'none', retain: 'none' },
-}
-
-const instant: BackendDefinition = {
-  engine: 'instant',
-  settings: BackendSettings.parse({ model: 'none', windowRequests: 10_000, queueCapacity: 100_000 }),
-  connect: () =>
-    Promise.resolve({
-      capabilities,
-      probe: () => Promise.resolve({ state: 'ready' as const, capabilities }),
-      chat: () => ({
-        result: Promise.resolve({
-          content: 'ok',
-          reasoning: '',
-          toolCalls: [],
-          finishReason: 'stop' as const,
-          usage: {},
-        }),
-        cancel() {},
-      }),
-      close: () => Promise.resolve(),
-    }),
-}
-
-export const backends = { main: instant }
+export const backends = { main: instant({ windowRequests: 10_000, queueCapacity: 100_000 }) }
 
 /** Ten stages, one after the other, with prompts of a line. */
 export const chain = workflow('chain')

@@ -1,0 +1,48 @@
+// What a piece of asynchronous work costs this process: CPU and wall time, and what stays on the heap.
+
+/** Time for one operation, microseconds. */
+export interface Cost {
+  /** Of the whole process: all threads, garbage collection and the kernel's work for it. */
+  cpuUs: number
+  wallUs: number
+}
+
+/** Runs `work` and says what one of its `operations` cost. Collects garbage first, where `--expose-gc` allows it. */
+export async function costOf(operations: number, work: () => Promise<void>): Promise<Cost> {
+  globalThis.gc?.()
+  const cpu = process.cpuUsage()
+  const startedAtMs = performance.now()
+  await work()
+  const wallUs = (performance.now() - startedAtMs) * 1_000
+  const { user, system } = process.cpuUsage(cpu)
+  return { cpuUs: (user + system) / operations, wallUs: wallUs / operations }
+}
+
+/** Calls `run` `runs` times, `atOnce` of them at any time, the next as soon as one has ended. */
+export async function inLanes(runs: number, atOnce: number, run: () => Promise<unknown>): Promise<void> {
+  let left = runs
+  const lane = async (): Promise<void> => {
+    while (left-- > 0) await run()
+  }
+  await Promise.all(Array.from({ length: Math.min(atOnce, runs) }, lane))
+}
+
+/** Rounds that a heap gets to settle: finalizers and weak references need turns of the loop between collections. */
+const settlingRounds = 4
+
+/**
+ * Bytes on this thread's heap and in its buffers, after garbage collection.
+ *
+ * @throws {Error} without `--expose-gc`
+ */
+export async function settledHeapBytes(): Promise<number> {
+  const { gc } = globalThis
+  if (gc === undefined) throw new Error('heap figures need node --expose-gc')
+  for (let i = 0; i < settlingRounds; i++) {
+    gc()
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  gc()
+  const { heapUsed, external } = process.memoryUsage()
+  return heapUsed + external
+}

@@ -1,0 +1,131 @@
+// One system in a process of its own. Its name is the first argument; "memory" as the second sets it up for that.
+
+import { answer } from '../lib/child.ts'
+import { costOf, inLanes, settledHeapBytes, type Cost } from '../lib/cost.ts'
+import { slopeOf } from '../lib/measure.ts'
+import { shapes, stagesOf, type CallModel, type Opened, type Shape } from './shape.ts'
+import { systems } from './systems.ts'
+
+/** What a child can be asked. */
+export type Question =
+  /** Runs that take about this long together, after a warm-up of as long. */
+  | { type: 'calibrate'; shape: string; atOnce: number; targetMs: number }
+  | { type: 'sample'; shape: string; atOnce: number; runs: number }
+  | { type: 'memory'; shape: string; liveRuns: number; atOnce: number; finishedMs: number }
+
+/** What each question is answered with. */
+export interface Answers {
+  calibrate: { runs: number }
+  /** For one stage. */
+  sample: Cost
+  memory: { bytesPerLiveRun: number; bytesPerFinishedRun: number; finishedRuns: number }
+}
+
+const [name = '', purpose] = process.argv.slice(2)
+const system = await systems[name]!.load()
+/** While memory is measured, all runs wait for their models at once. */
+const limit = purpose === 'memory' ? 100_000 : 64
+
+interface Subject extends Opened {
+  shape: Shape
+  /** Stages called so far: nobody is faster by leaving some out. */
+  calls: number
+  /** Calls of this level are not answered before `gate` opens. */
+  heldLevel: number | undefined
+  held: number
+  gate: PromiseWithResolvers<'ok'>
+}
+
+const subjects = new Map<string, Promise<Subject>>()
+
+async function open(shapeName: string): Promise<Subject> {
+  const shape = shapes.find((each) => each.name === shapeName)!
+  const subject: Partial<Subject> = { shape, calls: 0, held: 0, heldLevel: undefined, gate: Promise.withResolvers() }
+  const state = subject as Subject
+  const call: CallModel = (level) => {
+    state.calls++
+    if (level !== state.heldLevel) return 'ok'
+    state.held++
+    return state.gate.promise
+  }
+  return Object.assign(state, await system.open(shape, call, limit))
+}
+
+function subjectOf(shapeName: string): Promise<Subject> {
+  const known = subjects.get(shapeName) ?? open(shapeName)
+  subjects.set(shapeName, known)
+  return known
+}
+
+async function sample(subject: Subject, runs: number, atOnce: number): Promise<Cost> {
+  const stages = runs * stagesOf(subject.shape)
+  const before = subject.calls
+  const cost = await costOf(stages, () => inLanes(runs, atOnce, () => subject.run()))
+  if (subject.calls - before !== stages) {
+    throw new Error(`${name} ran ${subject.calls - before} stages of ${subject.shape.name} instead of ${stages}`)
+  }
+  return cost
+}
+
+/** How many runs take about `targetMs`, found while code gets warm: for as long as that and at least {@link warmMs}. */
+async function calibrate(subject: Subject, atOnce: number, targetMs: number): Promise<{ runs: number }> {
+  const startedAtMs = performance.now()
+  let runs = atOnce
+  for (;;) {
+    const { wallUs } = await sample(subject, runs, atOnce)
+    const tookMs = (wallUs * runs * stagesOf(subject.shape)) / 1_000
+    const isWarm = performance.now() - startedAtMs >= warmMs
+    if (tookMs >= targetMs / 2 && isWarm) return { runs: Math.max(atOnce, Math.round((runs * targetMs) / tookMs)) }
+    if (tookMs < targetMs / 2) runs *= 2
+  }
+}
+
+/** Compiled code settles within some hundred milliseconds of one kind of work. */
+const warmMs = 500
+
+/** Within this, ms, all live runs have to wait for their models. */
+const heldWithinMs = 30_000
+
+/** Points of the line through the heap while finished runs pile up, or do not. */
+const heapPoints = 6
+
+async function memory(
+  subject: Subject,
+  { liveRuns, atOnce, finishedMs }: Extract<Question, { type: 'memory' }>,
+): Promise<Answers['memory']> {
+  const { runs } = await calibrate(subject, atOnce, finishedMs / heapPoints)
+  const points = [{ x: 0, y: await settledHeapBytes() }]
+  for (let i = 1; i < heapPoints; i++) {
+    await inLanes(runs, atOnce, () => subject.run())
+    points.push({ x: i * runs, y: await settledHeapBytes() })
+  }
+  const bytesPerFinishedRun = slopeOf(points)
+
+  subject.heldLevel = subject.shape.levels.length >> 1
+  const width = subject.shape.levels[subject.heldLevel]!.length
+  const before = await settledHeapBytes()
+  const live = Array.from({ length: liveRuns }, () => subject.run())
+  const giveUpAtMs = performance.now() + heldWithinMs
+  while (subject.held < liveRuns * width) {
+    if (performance.now() > giveUpAtMs)
+      throw new Error(`${name} holds ${subject.held} of ${liveRuns * width} calls at once`)
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  const bytesPerLiveRun = ((await settledHeapBytes()) - before) / liveRuns
+  subject.heldLevel = undefined
+  subject.gate.resolve('ok')
+  await Promise.all(live)
+  return { bytesPerLiveRun, bytesPerFinishedRun, finishedRuns: (heapPoints - 1) * runs }
+}
+
+answer<Question, Answers[Question['type']]>(async (question) => {
+  const subject = await subjectOf(question.shape)
+  switch (question.type) {
+    case 'calibrate':
+      return calibrate(subject, question.atOnce, question.targetMs)
+    case 'sample':
+      return sample(subject, question.runs, question.atOnce)
+    case 'memory':
+      return memory(subject, question)
+  }
+})
