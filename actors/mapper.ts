@@ -12,6 +12,7 @@
 //   M4. What a decision cost is told with it, also where it failed.
 
 import { roundMs, type Clock, type Random, type Timer } from '../src/clock.ts'
+import type { Learner } from '../src/accounting/decisions.ts'
 import { CancelledError, MappingError, messageOf, OrlaError, toOrlaError } from '../src/errors.ts'
 import { limits } from '../src/limits.ts'
 import type { BackendView, MapperCall, MappingContext, MappingDecision, MappingPrompt } from '../src/mapping/mapper.ts'
@@ -34,6 +35,8 @@ export interface MapperInput {
   calls: Pick<SideCalls, 'ask'>
   /** Builds and measures the first prompt of a stage. */
   promptOf(stage: StageDefinition, runId: string, context: StageContext): Promise<MappingPrompt>
+  /** A mapper that wants to know what comes of it decided. */
+  decided(replyTo: StageAddress, learner: Learner): void
   /** What the actor before it, which broke, leaves to it. */
   adopts?: OpenQuestions | undefined
   post: Post
@@ -124,6 +127,13 @@ export class MapperState implements ActorState<MapperMessage> {
       decisionMs: roundMs(this.#input.clock.nowMs() - question.askedAtMs),
       ...(cost !== undefined && { costUsd: cost }),
       ...(decision.figures !== undefined && { figures: plainFigures(decision.figures) }),
+    }
+    const { mapping } = stage
+    if (mapping.kind === 'mapper' && mapping.mapper.observe !== undefined) {
+      const { by } = facts
+      const { features } = decision
+      const made = { backend: backend.name, model, reason, by, ...(features !== undefined && { features }) }
+      this.#input.decided(replyTo, { decision: made, observe: (outcome) => mapping.mapper.observe!(outcome) })
     }
     return () => this.#input.post(replyTo, { type: 'stage.mapped', backend: backend.name, model, reason, facts })
   }

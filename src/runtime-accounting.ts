@@ -7,12 +7,13 @@
 //       is on; it is settled when the stage says that the request is over, or the request is withdrawn.
 
 import { Accounts, type Account } from './accounting/accounts.ts'
-import { Bookkeeping, keyOf } from './accounting/bookkeeping.ts'
-import { Decisions, type DecisionRecord } from './accounting/decisions.ts'
+import { Bookkeeping } from './accounting/bookkeeping.ts'
+import { Decisions, type Decision, type DecisionRecord, type Learner } from './accounting/decisions.ts'
 import { SharedBudgets, type BudgetsOptions, type BudgetStatus } from './accounting/shared-budgets.ts'
-import type { BackendMessage, BackendRequest } from '../actors/messages.ts'
+import type { BackendMessage, BackendRequest, StageAddress } from '../actors/messages.ts'
 import type { Clock } from './clock.ts'
 import type { OrlaError } from './errors.ts'
+import type { Logger } from './log.ts'
 import { costUsd } from './mapping/cost.ts'
 import { FeedbackSchema, type Feedback } from './runtime-api.ts'
 import { parseOptions } from './schema/options.ts'
@@ -23,6 +24,7 @@ import type { RunRecorder } from './workflow/recorder.ts'
 /** What accounting needs of the runtime around it. */
 export interface AccountingInput {
   clock: Clock
+  log: Logger
   recorder: RunRecorder | undefined
   budgets: BudgetsOptions | undefined
   pricesOf(backend: string): Prices | undefined
@@ -42,9 +44,13 @@ export class RuntimeAccounting {
     this.#input = input
     this.#budgets = budgets === undefined ? undefined : new SharedBudgets(budgets, () => clock.nowMs())
     this.#decisions = new Decisions({
+      ended: (decision) => this.#observe(decision),
       told: (decision, entry) => {
-        if (entry.rating !== undefined) this.#accounts.rated(keyOf(decision), entry.rating)
-        recorder?.feedback?.(decision, entry)
+        if (entry.rating !== undefined) {
+          decision.book.rated(entry.rating)
+          this.#observe(decision, entry.rating)
+        }
+        recorder?.feedback?.(decision.record(), entry)
       },
     })
     this.#bookkeeping = new Bookkeeping(this.#accounts, this.#decisions)
@@ -72,8 +78,34 @@ export class RuntimeAccounting {
     return undefined
   }
 
+  /** A mapper that wants to hear of it decided where a stage runs, and the stage has not heard of it yet. */
+  decided({ runId, stage }: StageAddress, learner: Learner): void {
+    const run = this.#decisions.run(runId)
+    if (run !== undefined) (run.learners ??= new Map()).set(stage, learner)
+  }
+
   budgets(): BudgetStatus[] {
     return this.#budgets?.list() ?? []
+  }
+
+  /** Tells the mapper of a decision what came of it. */
+  #observe({ run, stage, book, state, durationMs, costUsd, learner }: Decision, rating?: number): void {
+    if (learner === undefined) return
+    const { runId, workflow } = run
+    try {
+      learner.observe({
+        ...{ runId, workflow, stage, stageClass: book.stageClass, decision: learner.decision, durationMs },
+        // Only stages that have ended are told of.
+        state: state!,
+        ...(costUsd !== undefined && { costUsd }),
+        ...(rating !== undefined && { rating }),
+      })
+    } catch (error) {
+      this.#input.log.error(
+        { stageClass: book.stageClass, error },
+        'a mapper threw when it heard what came of a decision',
+      )
+    }
   }
 
   #admits(

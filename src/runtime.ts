@@ -212,6 +212,7 @@ class OrlaRuntime implements Runtime {
     this.#root = startRoot(log)
     this.#accounting = new RuntimeAccounting({
       clock,
+      log,
       recorder: options.recorder,
       budgets: options.budgets,
       pricesOf: (backend) => this.#backends.pricesOf(backend),
@@ -301,6 +302,7 @@ class OrlaRuntime implements Runtime {
         history: this.#history,
         calls: this.#mapping.calls,
         promptOf: (stage, runId, context) => this.#mapping.promptOf(stage, runId, context),
+        decided: (replyTo, learner) => this.#accounting.decided(replyTo, learner),
         adopts: broken?.leave(),
         post,
       }),

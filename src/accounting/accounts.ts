@@ -3,9 +3,10 @@
 // Owns: one account for each stage class, backend and mapping variant, and one for all that there was no room for.
 // Does not own: where its figures come from (transitions, ratings, shadow copies), or what anybody does about them.
 // Invariants
-//   A1. At most `accountsMax` accounts beside that of the rest. The one touched longest ago is folded into the rest, so
+//   A1. At most `accountsMax` accounts beside that of the rest. The one asked for longest ago is folded into the rest, so
 //       that counts, costs and tokens over all accounts are those of everything that was heard.
-//   A2. What nobody knows is left out: a turn without a price adds no cost, one without usage no tokens.
+//   A2. A book that was folded goes on in the rest's.
+//   A3. What nobody knows is left out: a turn without a price adds no cost, one without usage no tokens.
 
 import { limits } from '../limits.ts'
 import { Spread } from '../prediction/spread.ts'
@@ -49,14 +50,6 @@ export interface Account extends AccountKey {
 /** How a stage ended. */
 export type StageEnd = 'completed' | 'failed' | 'cancelled'
 
-interface Book {
-  readonly key: AccountKey
-  readonly sums: Record<Sum, number>
-  readonly latency: Spread
-  ratings: number
-  ratingSum: number
-}
-
 const sumNames = [
   'count',
   'failures',
@@ -69,104 +62,129 @@ const sumNames = [
   'cachedTokens',
   'completionTokens',
 ] as const
-type Sum = (typeof sumNames)[number]
+type Sums = Record<(typeof sumNames)[number], number>
+
+/** Takes down what happens in one account. */
+export class AccountBook {
+  readonly stageClass: string
+  readonly backend: string
+  readonly variant: string
+  readonly #latency = new Spread()
+  #sums: Sums = emptySums()
+  #ratings = { count: 0, sum: 0 }
+
+  constructor(stageClass: string, backend: string, variant: string) {
+    this.stageClass = stageClass
+    this.backend = backend
+    this.variant = variant
+  }
+
+  /** To decide that a stage runs there cost so many dollars. */
+  decided(costUsd: number): void {
+    this.#sums.costUsd += costUsd
+    this.#sums.decisionCostUsd += costUsd
+  }
+
+  /** An inference was answered. */
+  answered({ promptTokens = 0, cachedTokens = 0, completionTokens = 0 }: Usage, costUsd: number | undefined): void {
+    const sums = this.#sums
+    sums.answers++
+    if (costUsd !== undefined) sums.costUsd += costUsd
+    sums.promptTokens += promptTokens
+    sums.cachedTokens += cachedTokens
+    sums.completionTokens += completionTokens
+  }
+
+  /** An inference was not answered: the engine failed. */
+  erred(): void {
+    this.#sums.errors++
+  }
+
+  /** A stage ended. The time of one that did not complete says nothing. */
+  ended(end: StageEnd, latencyMs: number): void {
+    if (end === 'cancelled') {
+      this.#sums.cancelled++
+      return
+    }
+    this.#sums.count++
+    if (end === 'failed') this.#sums.failures++
+    else this.#latency.add(latencyMs)
+  }
+
+  /** Somebody said what a stage was worth, 0 to 1. */
+  rated(rating: number): void {
+    this.#ratings.count++
+    this.#ratings.sum += rating
+  }
+
+  /** What is known by now. */
+  read(): Account {
+    const { stageClass, backend, variant } = this
+    const { count, sum } = this.#ratings
+    const latency = this.#latency
+    return {
+      stageClass,
+      backend,
+      variant,
+      ...this.#sums,
+      ...(latency.count > 0 && {
+        latencyMs: { mean: latency.mean!, p50: latency.quantile(0.5)!, p99: latency.quantile(0.99)! },
+      }),
+      ...(count > 0 && { quality: { mean: sum / count, count } }),
+    }
+  }
+
+  /** Adds what it has to another, and from now on everything that comes. Latencies cannot be added, and are left out. */
+  foldInto(rest: AccountBook): void {
+    for (const name of sumNames) rest.#sums[name] += this.#sums[name]
+    rest.#ratings.count += this.#ratings.count
+    rest.#ratings.sum += this.#ratings.sum
+    this.#sums = rest.#sums
+    this.#ratings = rest.#ratings
+  }
+}
+
+function emptySums(): Sums {
+  return Object.fromEntries(sumNames.map((name) => [name, 0])) as Sums
+}
 
 /** Names the account of everything that has none of its own any more. */
 const restAccount = '(rest)'
 
 /** Accounts of one runtime. */
 export class Accounts {
-  /** In order of last touch. */
-  readonly #books = new Map<string, Book>()
+  /** In the order in which they were asked for last. */
+  readonly #books = new Map<string, AccountBook>()
   readonly #accountsMax: number
-  #rest: Book | undefined
+  #rest: AccountBook | undefined
 
   /** @param accountsMax - default `limits.accountsMax` */
   constructor(accountsMax: number = limits.accountsMax) {
     this.#accountsMax = accountsMax
   }
 
-  /** A stage was mapped, for so many dollars. */
-  mapped(key: AccountKey, decisionCostUsd: number): void {
-    const { sums } = this.#book(key)
-    sums.costUsd += decisionCostUsd
-    sums.decisionCostUsd += decisionCostUsd
-  }
-
-  /** An inference was answered. */
-  answered(key: AccountKey, usage: Usage, costUsd: number | undefined): void {
-    const { sums } = this.#book(key)
-    sums.answers++
-    sums.costUsd += costUsd ?? 0
-    sums.promptTokens += usage.promptTokens ?? 0
-    sums.cachedTokens += usage.cachedTokens ?? 0
-    sums.completionTokens += usage.completionTokens ?? 0
-  }
-
-  /** An inference was not answered: the engine failed. */
-  erred(key: AccountKey): void {
-    this.#book(key).sums.errors++
-  }
-
-  /** A stage ended. The time of one that did not complete says nothing. */
-  ended(key: AccountKey, end: StageEnd, latencyMs: number): void {
-    const { sums, latency } = this.#book(key)
-    if (end === 'cancelled') {
-      sums.cancelled++
-      return
-    }
-    sums.count++
-    if (end === 'failed') sums.failures++
-    else latency.add(latencyMs)
-  }
-
-  /** Somebody said what a stage was worth, 0 to 1. */
-  rated(key: AccountKey, rating: number): void {
-    const book = this.#book(key)
-    book.ratings++
-    book.ratingSum += rating
-  }
-
-  /** All accounts: by stage class, backend and variant, the rest last. */
-  list(): Account[] {
-    const order = (key: AccountKey): string => `${key.stageClass}\n${key.backend}\n${key.variant}`
-    const accounts = [...this.#books.values()].toSorted((a, b) => (order(a.key) < order(b.key) ? -1 : 1))
-    return [...accounts, ...(this.#rest === undefined ? [] : [this.#rest])].map((book) => accountOf(book))
-  }
-
-  #book(key: AccountKey): Book {
-    const name = `${key.stageClass}\n${key.backend}\n${key.variant}`
+  /** The book of an account. It may be kept while a stage lives. */
+  book({ stageClass, backend, variant }: AccountKey): AccountBook {
+    const name = `${stageClass}\n${backend}\n${variant}`
     const known = this.#books.get(name)
-    // Taken out and put in again, it is the one touched last.
+    // Taken out and put in again, it is the one asked for last.
     if (known !== undefined) this.#books.delete(name)
-    const book = known ?? emptyBook(key)
+    const book = known ?? new AccountBook(stageClass, backend, variant)
     this.#books.set(name, book)
     if (this.#books.size > this.#accountsMax) this.#fold()
     return book
   }
 
-  #fold(): void {
-    const [name, old] = this.#books.entries().next().value!
-    this.#books.delete(name)
-    const rest = (this.#rest ??= emptyBook({ stageClass: restAccount, backend: restAccount, variant: restAccount }))
-    for (const sum of sumNames) rest.sums[sum] += old.sums[sum]
-    rest.ratings += old.ratings
-    rest.ratingSum += old.ratingSum
+  /** All accounts: by stage class, backend and variant, the rest last. */
+  list(): Account[] {
+    const order = (key: AccountKey): string => `${key.stageClass}\n${key.backend}\n${key.variant}`
+    const books = [...this.#books.values()].toSorted((a, b) => (order(a) < order(b) ? -1 : 1))
+    return [...books, ...(this.#rest === undefined ? [] : [this.#rest])].map((book) => book.read())
   }
-}
 
-function emptyBook({ stageClass, backend, variant }: AccountKey): Book {
-  const sums = Object.fromEntries(sumNames.map((name) => [name, 0])) as Record<Sum, number>
-  return { key: { stageClass, backend, variant }, sums, latency: new Spread(), ratings: 0, ratingSum: 0 }
-}
-
-function accountOf({ key, sums, latency, ratings, ratingSum }: Book): Account {
-  return {
-    ...key,
-    ...sums,
-    ...(latency.count > 0 && {
-      latencyMs: { mean: latency.mean!, p50: latency.quantile(0.5)!, p99: latency.quantile(0.99)! },
-    }),
-    ...(ratings > 0 && { quality: { mean: ratingSum / ratings, count: ratings } }),
+  #fold(): void {
+    const [name, oldest] = this.#books.entries().next().value!
+    this.#books.delete(name)
+    oldest.foldInto((this.#rest ??= new AccountBook(restAccount, restAccount, restAccount)))
   }
 }

@@ -1,29 +1,19 @@
 // From transitions to accounts and decisions
 //
-// Owns: nothing but when the stages of live runs began.
-// Does not own: accounts, decisions; it tells them what transitions say. It hears those of all runs on the control
-// thread, whichever thread they run on.
+// Owns: nothing. It tells accounts and decisions what transitions say, and hears those of all runs on the control thread,
+// whichever thread they run on.
 // Invariants
 //   K1. A stage that got a backend ends in exactly one account: that of the backend where it ended. Its answers and
 //       errors are in the accounts of the backends where they happened.
-//   K2. When a run is over nothing of it is left here.
 
-import type { StageMapped, Transition } from '../schema/transition.ts'
-import type { AccountKey, Accounts, StageEnd } from './accounts.ts'
-import type { DecisionRecord, Decisions } from './decisions.ts'
-
-interface LiveRun {
-  workflow: string
-  tenant: string
-  /** When each stage began, ms since its run did. */
-  readonly startedAtMs: Map<string, number>
-}
+import type { StageMapped, StageReleased, StageRetrying, Transition } from '../schema/transition.ts'
+import type { Accounts, StageEnd } from './accounts.ts'
+import { Decision, type Decisions } from './decisions.ts'
 
 /** Keeps the books of one runtime. */
 export class Bookkeeping {
   readonly #accounts: Accounts
   readonly #decisions: Decisions
-  readonly #runs = new Map<string, LiveRun>()
 
   constructor(accounts: Accounts, decisions: Decisions) {
     this.#accounts = accounts
@@ -35,78 +25,63 @@ export class Bookkeeping {
     const { runId } = transition
     switch (transition.type) {
       case 'run.started':
-        // A run that begins again on another thread begins with all of its stages.
-        this.#decisions.began(runId)
-        this.#runs.set(runId, {
-          workflow: transition.workflow,
-          tenant: transition.tenant,
-          startedAtMs: new Map(),
-        })
-        return
-      case 'stage.started':
-        this.#runs.get(runId)?.startedAtMs.set(transition.stage, transition.atMs)
-        return
+        return this.#decisions.began(runId, transition.workflow, transition.tenant)
       case 'stage.mapped':
         return this.#mapped(transition)
-      case 'stage.retrying': {
-        const decision = this.#decisions.of(runId, transition.stage)
-        if (decision === undefined) return
-        // It may go on at another backend.
-        decision.backend = transition.backend
-        decision.model = transition.model
-        return
-      }
-      case 'stage.released': {
-        const decision = this.#decisions.of(runId, transition.stage)
-        if (decision === undefined) return
-        const { outcome, usage, costUsd } = transition
-        if (outcome === 'failed') this.#accounts.erred(keyOf(decision))
-        if (outcome !== 'ok') return
-        this.#accounts.answered(keyOf(decision), usage, costUsd)
-        if (costUsd !== undefined) decision.costUsd = (decision.costUsd ?? 0) + costUsd
-        return
-      }
+      case 'stage.retrying':
+        return this.#moved(transition)
+      case 'stage.released':
+        return this.#released(transition)
       case 'stage.completed':
-        return this.#ended(runId, transition.stage, 'completed', transition.atMs)
+        return this.#ended(this.#decisions.of(runId, transition.stage), 'completed', transition.atMs)
       case 'stage.failed':
-        return this.#ended(runId, transition.stage, 'failed', transition.atMs)
+        return this.#ended(this.#decisions.of(runId, transition.stage), 'failed', transition.atMs)
       case 'stage.cancelled':
-        return this.#ended(runId, transition.stage, 'cancelled', transition.atMs)
+        return this.#ended(this.#decisions.of(runId, transition.stage), 'cancelled', transition.atMs)
       case 'run.completed':
-      case 'run.failed':
+      case 'run.failed': {
         // The thread of a run may end before it says what became of its stages.
-        for (const { stage } of this.#decisions.open(runId)) {
-          this.#ended(runId, stage, transition.to === 'cancelled' ? 'cancelled' : 'failed', transition.atMs)
-        }
-        this.#decisions.over(runId)
-        this.#runs.delete(runId)
-        return
+        const end = transition.to === 'cancelled' ? 'cancelled' : 'failed'
+        const { byStage } = this.#decisions.run(runId) ?? {}
+        if (byStage !== undefined) for (const decision of byStage.values()) this.#ended(decision, end, transition.atMs)
+        return this.#decisions.over(runId)
+      }
       default:
     }
   }
 
-  #mapped({ runId, stage, backend, model, reason, mapping }: StageMapped): void {
-    const run = this.#runs.get(runId)
+  #mapped({ runId, stage, backend, model, reason, mapping, atMs }: StageMapped): void {
+    const run = this.#decisions.run(runId)
     if (run === undefined) return
-    const { workflow, tenant } = run
-    const stageClass = `${workflow}/${stage}`
-    const by = mapping?.by ?? 'explicit'
-    const rest = { reason, state: undefined, durationMs: 0, feedback: [] }
-    const decision = { runId, workflow, tenant, stage, stageClass, backend, model, by, ...rest }
-    this.#decisions.made(decision)
-    if (mapping?.costUsd !== undefined) this.#accounts.mapped(keyOf(decision), mapping.costUsd)
+    const variant = mapping?.by ?? 'explicit'
+    const book = this.#accounts.book({ stageClass: `${run.workflow}/${stage}`, backend, variant })
+    const startedAtMs = atMs - (mapping?.decisionMs ?? 0)
+    const learner = run.learners?.get(stage)
+    run.learners?.delete(stage)
+    run.byStage.set(stage, new Decision(run, { stage, reason, startedAtMs, book, model }, learner))
+    if (mapping?.costUsd !== undefined) book.decided(mapping.costUsd)
   }
 
-  #ended(runId: string, stage: string, state: StageEnd, atMs: number): void {
+  #moved({ runId, stage, backend, model }: StageRetrying): void {
     const decision = this.#decisions.of(runId, stage)
+    if (decision === undefined) return
+    decision.model = model
+    const { stageClass, variant } = decision.book
+    if (backend !== decision.book.backend) decision.book = this.#accounts.book({ stageClass, backend, variant })
+  }
+
+  #released({ runId, stage, outcome, usage, costUsd }: StageReleased): void {
+    const decision = this.#decisions.of(runId, stage)
+    if (decision === undefined || outcome === 'cancelled') return
+    if (outcome === 'failed') return decision.book.erred()
+    decision.book.answered(usage, costUsd)
+    if (costUsd !== undefined) decision.costUsd = (decision.costUsd ?? 0) + costUsd
+  }
+
+  #ended(decision: Decision | undefined, state: StageEnd, atMs: number): void {
     if (decision === undefined || decision.state !== undefined) return
-    const latencyMs = atMs - (this.#runs.get(runId)?.startedAtMs.get(stage) ?? atMs)
-    this.#accounts.ended(keyOf(decision), state, latencyMs)
+    const latencyMs = Math.max(0, atMs - decision.startedAtMs)
+    decision.book.ended(state, latencyMs)
     this.#decisions.ended(decision, state, latencyMs)
   }
-}
-
-/** The account that a decision belongs to. */
-export function keyOf({ stageClass, backend, by }: DecisionRecord): AccountKey {
-  return { stageClass, backend, variant: by }
 }

@@ -1,7 +1,7 @@
 // Decisions of where stages run, and what people think of what came of them
 //
 // Owns: the decisions of runs that are live, those of runs that ended lately, and the feedback on both.
-// Does not own: accounts, and mappers that learn: both hear of feedback here.
+// Does not own: accounts; mappers that learn and recorders, which hear of ends and of feedback.
 // Invariants
 //   D1. At most `decisionsMax` decisions of runs that are over; whole runs are forgotten, the one that ended first first.
 //   D2. Feedback on a stage that has not ended is told when it ends; nothing is told twice.
@@ -10,7 +10,8 @@
 
 import { OptionsError } from '../errors.ts'
 import { limits } from '../limits.ts'
-import type { StageEnd } from './accounts.ts'
+import type { MappingOutcome } from '../mapping/mapper.ts'
+import type { AccountBook, StageEnd } from './accounts.ts'
 
 /** What somebody thinks of a result. */
 export interface FeedbackEntry {
@@ -30,31 +31,97 @@ export interface DecisionRecord {
   stage: string
   /** `workflow/stage` */
   stageClass: string
+  /** Where it ran last. */
   backend: string
   model: string
   /** Who decided: `explicit`, or the name of a mapper. */
   by: string
   reason: string
-  /** Undefined while it runs. */
-  state: StageEnd | undefined
+  /** Absent while it runs. */
+  state?: StageEnd
   /** From the start of the stage to its end, ms; 0 while it runs. */
   durationMs: number
   /** Of its answers whose price is known, dollars; absent if of none. */
   costUsd?: number
+  /** Oldest first, at most 16. */
   feedback: FeedbackEntry[]
 }
 
+/** A mapper that wants to know what came of its decision, and the decision as it made it. */
+export interface Learner {
+  readonly decision: MappingOutcome['decision']
+  observe(outcome: MappingOutcome): void
+}
+
 /** Decisions of one run. */
-interface RunDecisions {
-  readonly byStage: Map<string, DecisionRecord>
+export class RunDecisions {
+  readonly runId: string
+  readonly workflow: string
+  readonly tenant: string
+  readonly byStage = new Map<string, Decision>()
   /** Feedback on the run as a whole: for stages that end after it, too. */
-  readonly given: FeedbackEntry[]
+  given: FeedbackEntry[] | undefined
+  /** Of stages that are being mapped. */
+  learners: Map<string, Learner> | undefined
+
+  constructor(runId: string, workflow: string, tenant: string) {
+    this.runId = runId
+    this.workflow = workflow
+    this.tenant = tenant
+  }
+}
+
+/** One decision. */
+export class Decision {
+  readonly run: RunDecisions
+  readonly stage: string
+  readonly reason: string
+  /** Ms since its run did. */
+  readonly startedAtMs: number
+  readonly learner: Learner | undefined
+  /** The account of where it runs now. */
+  book: AccountBook
+  model: string
+  state: StageEnd | undefined = undefined
+  durationMs = 0
+  costUsd: number | undefined = undefined
+  feedback: FeedbackEntry[] | undefined = undefined
+
+  constructor(
+    run: RunDecisions,
+    made: Pick<Decision, 'stage' | 'reason' | 'startedAtMs' | 'book' | 'model'>,
+    learner: Learner | undefined,
+  ) {
+    this.run = run
+    this.stage = made.stage
+    this.reason = made.reason
+    this.startedAtMs = made.startedAtMs
+    this.book = made.book
+    this.model = made.model
+    this.learner = learner
+  }
+
+  /** As people see it. */
+  record(): DecisionRecord {
+    const { runId, workflow, tenant } = this.run
+    const { stageClass, backend, variant: by } = this.book
+    const { stage, model, reason, state, durationMs, costUsd, feedback = [] } = this
+    return {
+      ...{ runId, workflow, tenant, stage, stageClass, backend, model, by, reason },
+      ...(state !== undefined && { state }),
+      durationMs,
+      ...(costUsd !== undefined && { costUsd }),
+      feedback: structuredClone(feedback),
+    }
+  }
 }
 
 /** What decisions need. */
 export interface DecisionsInput {
-  /** A decision, whose stage has ended, got feedback. */
-  told(decision: DecisionRecord, entry: FeedbackEntry): void
+  /** A stage has ended. */
+  ended(decision: Decision): void
+  /** A stage that has ended got feedback. */
+  told(decision: Decision, entry: FeedbackEntry): void
   /** Default `limits.decisionsMax`. */
   decisionsMax?: number
 }
@@ -62,44 +129,44 @@ export interface DecisionsInput {
 /** Keeps decisions. */
 export class Decisions {
   readonly #input: DecisionsInput
+  readonly #decisionsMax: number
   readonly #live = new Map<string, RunDecisions>()
   /** In the order in which their runs ended. */
   readonly #over = new Map<string, RunDecisions>()
   #overCount = 0
   /** Those that have feedback, in the order in which they got it last. */
-  readonly #rated = new Set<DecisionRecord>()
+  readonly #rated = new Set<Decision>()
 
   constructor(input: DecisionsInput) {
     this.#input = input
+    this.#decisionsMax = input.decisionsMax ?? limits.decisionsMax
   }
 
-  /** A run began, for the first time or again. */
-  began(runId: string): void {
-    this.#live.set(runId, { byStage: new Map(), given: this.#live.get(runId)?.given ?? [] })
+  /** A run began. One that began before, on a thread that ended, begins with all of its stages. */
+  began(runId: string, workflow: string, tenant: string): void {
+    const run = new RunDecisions(runId, workflow, tenant)
+    run.given = this.#live.get(runId)?.given
+    this.#live.set(runId, run)
   }
 
-  /** A stage has its backend. */
-  made(decision: DecisionRecord): void {
-    this.#live.get(decision.runId)?.byStage.set(decision.stage, decision)
+  /** The decisions of a live run. */
+  run(runId: string): RunDecisions | undefined {
+    return this.#live.get(runId)
   }
 
-  /** The decision of a stage of a run that is live. */
-  of(runId: string, stage: string): DecisionRecord | undefined {
+  /** The decision of a stage of a live run. */
+  of(runId: string, stage: string): Decision | undefined {
     return this.#live.get(runId)?.byStage.get(stage)
   }
 
-  /** Decisions of a live run whose stages have not ended. */
-  open(runId: string): DecisionRecord[] {
-    return [...(this.#live.get(runId)?.byStage.values() ?? [])].filter(({ state }) => state === undefined)
-  }
-
   /** A stage ended. */
-  ended(decision: DecisionRecord, state: StageEnd, durationMs: number): void {
+  ended(decision: Decision, state: StageEnd, durationMs: number): void {
     decision.state = state
     decision.durationMs = durationMs
-    for (const entry of decision.feedback) this.#tell(decision, entry)
+    this.#input.ended(decision)
+    for (const entry of decision.feedback ?? []) this.#input.told(decision, entry)
     if (state !== 'completed') return
-    for (const entry of this.#live.get(decision.runId)?.given ?? []) this.#give(decision, entry)
+    for (const entry of decision.run.given ?? []) this.#give(decision, entry)
   }
 
   /** A run is over: what is known of it is kept for a while. */
@@ -107,12 +174,12 @@ export class Decisions {
     const run = this.#live.get(runId)
     if (run === undefined) return
     this.#live.delete(runId)
+    run.learners = undefined
     this.#over.set(runId, run)
     this.#overCount += run.byStage.size
-    const { decisionsMax = limits.decisionsMax } = this.#input
     for (const [id, { byStage }] of this.#over) {
       // A run without decisions takes a place too.
-      if (this.#overCount <= decisionsMax && this.#over.size <= decisionsMax) break
+      if (this.#overCount <= this.#decisionsMax && this.#over.size <= this.#decisionsMax) break
       this.#over.delete(id)
       this.#overCount -= byStage.size
     }
@@ -126,7 +193,7 @@ export class Decisions {
   give(runId: string, stage: string | undefined, entry: FeedbackEntry): void {
     const run = this.#live.get(runId) ?? this.#over.get(runId)
     if (run === undefined) {
-      const message = `run "${runId}" is not known, or ended too long ago: feedback is taken while a run is live and for the last ${this.#input.decisionsMax ?? limits.decisionsMax} stages of runs that are over`
+      const message = `run "${runId}" has not begun, or ended too long ago: feedback is taken while a run is live, and for the last ${this.#decisionsMax} stages of runs that are over`
       throw new OptionsError('feedback', [{ path: 'runId', code: 'unknown_run', message }])
     }
     if (stage !== undefined) {
@@ -136,25 +203,21 @@ export class Decisions {
       const message = `stage "${stage}" of run "${runId}" did not get a backend; those that did: ${known || 'none'}`
       throw new OptionsError('feedback', [{ path: 'stage', code: 'no_decision', message }])
     }
-    if (this.#live.has(runId)) pushBounded(run.given, entry)
+    if (this.#live.has(runId)) pushBounded((run.given ??= []), entry)
     for (const decision of run.byStage.values()) if (decision.state === 'completed') this.#give(decision, entry)
   }
 
   /** Decisions that have feedback, the one that got it last at the end. */
   rated(): DecisionRecord[] {
-    return [...this.#rated].map((decision) => structuredClone(decision))
+    return [...this.#rated].map((decision) => decision.record())
   }
 
-  #give(decision: DecisionRecord, entry: FeedbackEntry): void {
-    pushBounded(decision.feedback, entry)
+  #give(decision: Decision, entry: FeedbackEntry): void {
+    pushBounded((decision.feedback ??= []), entry)
     this.#rated.delete(decision)
     this.#rated.add(decision)
     if (this.#rated.size > limits.ratedDecisionsMax) this.#rated.delete(this.#rated.values().next().value!)
-    if (decision.state !== undefined) this.#tell(decision, entry)
-  }
-
-  #tell(decision: DecisionRecord, entry: FeedbackEntry): void {
-    this.#input.told(decision, entry)
+    if (decision.state !== undefined) this.#input.told(decision, entry)
   }
 }
 

@@ -1,7 +1,9 @@
 import { describe, expect, test } from 'vitest'
-import { Decisions, type DecisionRecord, type FeedbackEntry } from '../../src/accounting/decisions.ts'
-import { workflow } from '../../src/index.ts'
+import { AccountBook } from '../../src/accounting/accounts.ts'
+import { Decision, Decisions, type FeedbackEntry } from '../../src/accounting/decisions.ts'
+import { BackendError, workflow, type Mapper } from '../../src/index.ts'
 import { limits } from '../../src/limits.ts'
+import type { MappingOutcome } from '../../src/mapping/mapper.ts'
 import { testRuntime } from '../support/runtime.ts'
 import { scripted } from '../support/scripted-backend.ts'
 
@@ -94,51 +96,86 @@ describe('feedback', () => {
     expect(() => run.feedback({})).toThrow(expect.objectContaining({ code }))
     expect(() => run.feedback({ rating: 1.5 })).toThrow(/rating/)
     expect(() => run.feedback({ rating: 1, stage: 'z' })).toThrow(/did not get a backend; those that did: a, b/)
-    expect(() => runtime.feedback('run-0-none', { rating: 1 })).toThrow(/is not known, or ended too long ago/)
+    expect(() => runtime.feedback('run-0-none', { rating: 1 })).toThrow(/has not begun, or ended too long ago/)
+  })
+})
+
+describe('a mapper that learns', () => {
+  test('hears once what came of each of its decisions, with what it attached, and of each rating', async () => {
+    const seen: MappingOutcome[] = []
+    const mapper: Mapper = Object.assign(
+      () => ({ backend: 'sick', reason: 'a guess', by: 'guess', features: [1, 2] }),
+      { observe: (outcome: MappingOutcome) => void seen.push(outcome) },
+    )
+    const prices = { inputUsdPerMTok: 0, outputUsdPerMTok: 10 }
+    const runtime = await testRuntime({
+      sick: scripted((call) => call.fail(new BackendError('ORLA_BACKEND_UNREACHABLE', 'gone', { retryable: true }))),
+      light: scripted((call) => call.answer('x', 10), { prices }),
+    })
+    const guessed = workflow('guessed').stage('s', { mapping: mapper, fallback: ['light'], prompt: () => 'x' })
+    const run = runtime.start(guessed, undefined)
+    await runtime.until(run.outcome)
+    const decision = { backend: 'sick', model: 'scripted-model', reason: 'a guess', by: 'guess', features: [1, 2] }
+    const outcome = { runId: run.id, workflow: 'guessed', stage: 's', stageClass: 'guessed/s', decision }
+    const ended = { ...outcome, state: 'completed', durationMs: 10, costUsd: 5e-5 }
+    expect(seen).toEqual([ended])
+    run.feedback({ labels: ['long'] })
+    run.feedback({ rating: 0.25 })
+    expect(seen).toEqual([ended, { ...ended, rating: 0.25 }])
+    expect(runtime.accounts().map(({ backend, variant, count }) => [backend, variant, count])).toEqual([
+      ['light', 'guess', 1],
+      ['sick', 'guess', 0],
+    ])
+    runtime.audit()
+  })
+
+  test('that throws when it hears of it harms nobody', async () => {
+    const mapper: Mapper = Object.assign(() => ({ backend: 'light', reason: 'x' }), {
+      observe() {
+        throw new Error('cannot learn')
+      },
+    })
+    const runtime = await testRuntime({ light: answering() })
+    const taught = workflow('taught').stage('s', { mapping: mapper, prompt: () => 'x' })
+    expect((await runtime.until(runtime.start(taught, undefined).outcome)).state).toBe('completed')
+    expect(runtime.errors.map(({ message }) => message)).toEqual([
+      'a mapper threw when it heard what came of a decision',
+    ])
   })
 })
 
 describe('decisions', () => {
-  const made = (runId: string, stage: string): DecisionRecord => ({
-    runId,
-    workflow: 'w',
-    tenant: 't',
-    stage,
-    stageClass: `w/${stage}`,
-    backend: 'b',
-    model: 'm',
-    by: 'explicit',
-    reason: 'r',
-    state: undefined,
-    durationMs: 0,
-    feedback: [],
-  })
+  const made = (decisions: Decisions, runId: string, stages: string[]): Decision[] => {
+    decisions.began(runId, 'w', 't')
+    const run = decisions.run(runId)!
+    return stages.map((stage) => {
+      const book = new AccountBook(`w/${stage}`, 'b', 'explicit')
+      const decision = new Decision(run, { stage, reason: 'r', startedAtMs: 0, book, model: 'm' }, undefined)
+      run.byStage.set(stage, decision)
+      return decision
+    })
+  }
 
   test('of runs that are over are forgotten run by run, the oldest first', () => {
-    const decisions = new Decisions({ told() {}, decisionsMax: 4 })
+    const decisions = new Decisions({ ended() {}, told() {}, decisionsMax: 4 })
     for (const id of ['1', '2', '3']) {
-      decisions.began(id)
-      for (const stage of ['a', 'b']) decisions.made(made(id, stage))
-      for (const open of decisions.open(id)) decisions.ended(open, 'completed', 1)
+      for (const decision of made(decisions, id, ['a', 'b'])) decisions.ended(decision, 'completed', 1)
       decisions.over(id)
     }
-    expect(() => decisions.give('1', undefined, { labels: ['x'], atMs: 0 })).toThrow(/not known/)
+    expect(() => decisions.give('1', undefined, { labels: ['x'], atMs: 0 })).toThrow(/ended too long ago/)
     decisions.give('2', undefined, { labels: ['x'], atMs: 0 })
     expect(decisions.rated()).toHaveLength(2)
   })
 
   test('keep the last entries of feedback only, and tell of all', () => {
     let told = 0
-    const decisions = new Decisions({ told: () => void told++ })
-    decisions.began('1')
-    const decision = made('1', 'a')
-    decisions.made(decision)
-    decisions.ended(decision, 'completed', 1)
+    const decisions = new Decisions({ ended() {}, told: () => void told++ })
+    const [decision] = made(decisions, '1', ['a'])
+    decisions.ended(decision!, 'completed', 1)
     const count = limits.feedbackPerDecisionMax + 5
     for (let i = 0; i < count; i++) decisions.give('1', 'a', { rating: 1, labels: [], atMs: i })
     expect(told).toBe(count)
-    expect(decision.feedback.map(({ atMs }) => atMs)).toEqual(
-      Array.from({ length: limits.feedbackPerDecisionMax }, (_, i) => i + 5),
-    )
+    const kept = Array.from({ length: limits.feedbackPerDecisionMax }, (_, i) => i + 5)
+    expect(decision!.feedback!.map(({ atMs }) => atMs)).toEqual(kept)
   })
 })

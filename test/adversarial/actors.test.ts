@@ -382,6 +382,7 @@ test('the mapper answers each question once, in whatever order its mappers do', 
         }
         const view = { name: 'a', model: 'm', health: 'healthy', capabilities: { tools: true, jsonSchema: true } }
         const actor = startActor(mapperLogic, {
+          decided() {},
           stageOf(_definition, stage) {
             if (saids[Number(stage)] === 'gone') throw new Error('no such stage')
             const mapping = { kind: 'mapper', mapper: mapper(saids[Number(stage)]!) }
