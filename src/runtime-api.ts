@@ -207,8 +207,8 @@ export interface Runtime extends AsyncDisposable {
   budgets(): BudgetStatus[]
   /**
    * Says what the result of a run, or of one of its stages, is worth. It is kept with the decisions where they ran, counts
-   * in `accounts`, and is told to the recorder. Works while the run is live, and after its end
-   * for the last 20,000 stages.
+   * in `accounts`, and is told to the mappers that decided and to the recorder. Works while the run is live, and after its
+   * end for the last 20,000 stages.
    *
    * @throws {OptionsError} `ORLA_OPTIONS`: a run that is not remembered, a stage that got no backend, a wrong rating
    */

@@ -3,7 +3,7 @@
 // Owns: one account for each stage class, backend and mapping variant, and one for all that there was no room for.
 // Does not own: where its figures come from (transitions, ratings, shadow copies), or what anybody does about them.
 // Invariants
-//   A1. At most `accountsMax` accounts beside that of the rest. The one asked for longest ago is folded into the rest, so
+//   A1. At most `accountsMax` accounts beside that of the rest. Those asked for longest ago are folded into the rest, so
 //       that counts, costs and tokens over all accounts are those of everything that was heard.
 //   A2. A book that was folded goes on in the rest's.
 //   A3. What nobody knows is left out: a turn without a price adds no cost, one without usage no tokens.
@@ -69,6 +69,8 @@ export class AccountBook {
   readonly stageClass: string
   readonly backend: string
   readonly variant: string
+  /** Orders books by when they were asked for last. */
+  askedFor = 0
   readonly #latency = new Spread()
   #sums: Sums = emptySums()
   #ratings = { count: 0, sum: 0 }
@@ -153,10 +155,10 @@ const restAccount = '(rest)'
 
 /** Accounts of one runtime. */
 export class Accounts {
-  /** In the order in which they were asked for last. */
   readonly #books = new Map<string, AccountBook>()
   readonly #accountsMax: number
   #rest: AccountBook | undefined
+  #asked = 0
 
   /** @param accountsMax - default `limits.accountsMax` */
   constructor(accountsMax: number = limits.accountsMax) {
@@ -166,11 +168,12 @@ export class Accounts {
   /** The book of an account. It may be kept while a stage lives. */
   book({ stageClass, backend, variant }: AccountKey): AccountBook {
     const name = `${stageClass}\n${backend}\n${variant}`
-    const known = this.#books.get(name)
-    // Taken out and put in again, it is the one asked for last.
-    if (known !== undefined) this.#books.delete(name)
-    const book = known ?? new AccountBook(stageClass, backend, variant)
-    this.#books.set(name, book)
+    let book = this.#books.get(name)
+    if (book === undefined) {
+      book = new AccountBook(stageClass, backend, variant)
+      this.#books.set(name, book)
+    }
+    book.askedFor = ++this.#asked
     if (this.#books.size > this.#accountsMax) this.#fold()
     return book
   }
@@ -182,9 +185,12 @@ export class Accounts {
     return [...books, ...(this.#rest === undefined ? [] : [this.#rest])].map((book) => book.read())
   }
 
+  /** Folds those that were asked for longest ago: a sixteenth of all, so that it is seldom done. */
   #fold(): void {
-    const [name, oldest] = this.#books.entries().next().value!
-    this.#books.delete(name)
-    oldest.foldInto((this.#rest ??= new AccountBook(restAccount, restAccount, restAccount)))
+    const oldest = [...this.#books].toSorted(([, a], [, b]) => a.askedFor - b.askedFor)
+    for (const [name, book] of oldest.slice(0, Math.ceil(this.#accountsMax / 16))) {
+      this.#books.delete(name)
+      book.foldInto((this.#rest ??= new AccountBook(restAccount, restAccount, restAccount)))
+    }
   }
 }

@@ -131,8 +131,11 @@ export class Decisions {
   readonly #input: DecisionsInput
   readonly #decisionsMax: number
   readonly #live = new Map<string, RunDecisions>()
-  /** In the order in which their runs ended. */
   readonly #over = new Map<string, RunDecisions>()
+  /** Runs that are over, in the order in which they ended; those before `#oldest` were forgotten. A Map would find its
+   *  first entry only after all that were deleted. */
+  #order: RunDecisions[] = []
+  #oldest = 0
   #overCount = 0
   /** Those that have feedback, in the order in which they got it last. */
   readonly #rated = new Set<Decision>()
@@ -176,13 +179,17 @@ export class Decisions {
     this.#live.delete(runId)
     run.learners = undefined
     this.#over.set(runId, run)
+    this.#order.push(run)
     this.#overCount += run.byStage.size
-    for (const [id, { byStage }] of this.#over) {
-      // A run without decisions takes a place too.
-      if (this.#overCount <= this.#decisionsMax && this.#over.size <= this.#decisionsMax) break
-      this.#over.delete(id)
-      this.#overCount -= byStage.size
+    // A run without decisions takes a place too.
+    while (this.#overCount > this.#decisionsMax || this.#over.size > this.#decisionsMax) {
+      const oldest = this.#order[this.#oldest++]!
+      this.#over.delete(oldest.runId)
+      this.#overCount -= oldest.byStage.size
     }
+    if (this.#oldest < 1_024 || this.#oldest < this.#order.length / 2) return
+    this.#order = this.#order.slice(this.#oldest)
+    this.#oldest = 0
   }
 
   /**

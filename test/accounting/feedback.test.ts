@@ -167,6 +167,18 @@ describe('decisions', () => {
     expect(decisions.rated()).toHaveLength(2)
   })
 
+  test('of as many runs as there may be are remembered, however many there were', () => {
+    const decisions = new Decisions({ ended() {}, told() {}, decisionsMax: 100 })
+    for (let i = 0; i < 5_000; i++) {
+      for (const decision of made(decisions, `${i}`, ['a'])) decisions.ended(decision, 'completed', 1)
+      decisions.over(`${i}`)
+    }
+    const entry = { labels: ['x'], atMs: 0 }
+    expect(() => decisions.give('4899', undefined, entry)).toThrow(/ended too long ago/)
+    for (let i = 4_900; i < 5_000; i++) decisions.give(`${i}`, 'a', entry)
+    expect(decisions.rated()).toHaveLength(100)
+  })
+
   test('keep the last entries of feedback only, and tell of all', () => {
     let told = 0
     const decisions = new Decisions({ ended() {}, told: () => void told++ })
