@@ -3,9 +3,10 @@
 // Owns: the sub-queues of one backend, its window, its leases, and whether it admits anything (health machine).
 // Does not own: which stage comes here (mapper), bytes on the wire (the stage infers through the driver), KV cache
 // (memory manager).
-// In:  backend.request, backend.admitted, backend.withdraw, backend.release, backend.reconfigure, backend.replaced,
-//      backend.remove, backend.readmit, backend.drain, backend.resume
-// Out: stage.granted, stage.rejected; with a KV window memory.admit, memory.left, memory.forced
+// In:  backend.request, backend.admitted, backend.withdraw, backend.release, backend.reroute, backend.reconfigure,
+//      backend.replaced, backend.remove, backend.readmit, backend.drain, backend.resume
+// Out: stage.granted, stage.rejected; with a KV window memory.admit, memory.left, memory.forced; rerouter.wake when a
+//      request waits that may go elsewhere
 // Invariants
 //   B1. Requests in flight never exceed the window at the instant of a grant.
 //   B2. A request leaves by exactly one of: granted then released, rejected, withdrawn.
@@ -14,6 +15,7 @@
 //   B5. With a KV window, a request is held until the memory manager admits it, and at most `holdMsMax`, whatever the
 //       memory manager does. Held requests count against the queue's capacity and keep their place in line.
 //   B6. Retries that wait or run are at most a share of all requests here, or a few.
+//   B7. A request that is sent elsewhere was waiting, and does not wait here any more.
 
 import { createActor, type ActorRefFrom, type SnapshotFrom } from 'xstate'
 import { backendMachine, openDelayMs, type BreakerSettings } from '../machines/backend.ts'
@@ -22,6 +24,9 @@ import { OrlaError, RejectedError, type ErrorFacts } from '../src/errors.ts'
 import { limits } from '../src/limits.ts'
 import type { Logger } from '../src/log.ts'
 import type { SchedulingPolicies, SchedulingPolicy } from '../src/scheduling/policy.ts'
+import type { QueuePace, ServedTurn } from '../src/schema/queue-pace.ts'
+import { ServiceMeter } from '../src/scheduling/service-meter.ts'
+import type { Movable } from '../src/scheduling/reroute.ts'
 import { SubQueues, type SubQueueLoad } from '../src/scheduling/sub-queues.ts'
 import type { RequestView } from '../src/scheduling/request-view.ts'
 import { RequestWindow } from '../src/scheduling/window.ts'
@@ -30,6 +35,7 @@ import type {
   BackendMessage,
   BackendReconfigure,
   BackendRequest,
+  BackendReroute,
   CallerAddress,
   MemoryMessage,
   Post,
@@ -99,7 +105,11 @@ export class BackendState implements ActorState<BackendMessage> {
   readonly #health: ActorRefFrom<typeof backendMachine>
   /** Where to answer, for requests that wait. */
   readonly #replyTo = new Map<string, CallerAddress>()
-  readonly #leases = new Set<string>()
+  /** When each was granted, ms. */
+  readonly #leases = new Map<string, number>()
+  /** Where else requests that wait may be served. */
+  readonly #among = new Map<string, readonly string[]>()
+  readonly #meter = new ServiceMeter()
   /** Leases from before the engine was replaced. */
   readonly #former = new Set<string>()
   #removed = false
@@ -147,11 +157,13 @@ export class BackendState implements ActorState<BackendMessage> {
       case 'backend.withdraw':
         return this.#withdraw(message.requestId)
       case 'backend.release':
-        return this.#release(message.requestId, message.verdict)
+        return this.#release(message.requestId, message.verdict, message.served)
+      case 'backend.reroute':
+        return this.#reroute(message)
       case 'backend.reconfigure':
         return this.#reconfigure(message)
       case 'backend.replaced':
-        for (const requestId of this.#leases) this.#former.add(requestId)
+        for (const requestId of this.#leases.keys()) this.#former.add(requestId)
         this.#health.send({ type: 'backend.replaced' })
         return this.#grant()
       case 'backend.remove':
@@ -183,6 +195,24 @@ export class BackendState implements ActorState<BackendMessage> {
     }
   }
 
+  /** How fast its queue moves. */
+  pace(): QueuePace {
+    return this.#meter.pace(this.#input.clock.nowMs(), this.#queues.size + this.#held.size, this.#window.size)
+  }
+
+  /** What waits and may be served elsewhere, the last to arrive first. O(n) for n that wait. */
+  movable(): Movable[] {
+    if (this.#among.size === 0) return []
+    const movable: Movable[] = []
+    let position = 0
+    for (const { requestId, promptTokens, uncachedTokens } of this.#queues) {
+      const among = this.#among.get(requestId)
+      if (among !== undefined) movable.push({ requestId, position, cachedTokens: promptTokens - uncachedTokens, among })
+      position++
+    }
+    return movable.reverse()
+  }
+
   /** What waits, by stage class. O(classes). */
   subQueues(): SubQueueLoad[] {
     return this.#queues.classes()
@@ -203,7 +233,7 @@ export class BackendState implements ActorState<BackendMessage> {
   leave(): BackendRemains {
     this.stop()
     this.#left = true
-    const leases = new Set(this.#leases)
+    const leases = new Set(this.#leases.keys())
     const waiting = this.#waiting()
     if (this.#fatal?.type === 'backend.release') leases.delete(this.#fatal.requestId)
     if (this.#fatal?.type === 'backend.request' && !leases.has(this.#fatal.request.requestId)) {
@@ -235,7 +265,7 @@ export class BackendState implements ActorState<BackendMessage> {
     this.#health.stop()
   }
 
-  #enqueue({ request, replyTo, retry = false, aside = false }: BackendRequest): void {
+  #enqueue({ request, replyTo, retry = false, aside = false, among }: BackendRequest): void {
     const rejection = this.#rejection() ?? (retry ? this.#overBudget() : undefined)
     if (rejection !== undefined) {
       this.#input.post(replyTo, { type: 'stage.rejected', requestId: request.requestId, error: rejection })
@@ -247,6 +277,33 @@ export class BackendState implements ActorState<BackendMessage> {
     this.#replyTo.set(request.requestId, replyTo)
     this.#queues.enqueue(view)
     this.#grant()
+    if (among === undefined || !this.#replyTo.has(request.requestId)) return
+    this.#among.set(request.requestId, among)
+    this.#wakeRerouter()
+  }
+
+  #wakeRerouter(): void {
+    this.#input.post({ actor: 'rerouter' }, { type: 'rerouter.wake' })
+  }
+
+  /** Sends requests back that do better elsewhere, those that still wait. */
+  #reroute({ moves }: BackendReroute): void {
+    const { name, post } = this.#input
+    for (const { requestId, to, reason } of moves) {
+      const replyTo = this.#replyTo.get(requestId)
+      if (replyTo === undefined || !this.#queues.withdraw(requestId)) continue
+      this.#forget(requestId)
+      this.#leave(replyTo.runId, requestId)
+      const error = new RejectedError('ORLA_REROUTED', reason, { backend: name, to }).toJSON()
+      post(replyTo, { type: 'stage.rejected', requestId, error })
+    }
+  }
+
+  /** Forgets a request that waits no more. */
+  #forget(requestId: string): void {
+    this.#replyTo.delete(requestId)
+    this.#among.delete(requestId)
+    this.#retries.delete(requestId)
   }
 
   #hold(view: RequestView, replyTo: CallerAddress, holdMsMax: number): void {
@@ -319,7 +376,7 @@ export class BackendState implements ActorState<BackendMessage> {
     const replyTo = this.#replyTo.get(requestId)
     // Its grant is on the way to it, which will not take it any more.
     if (!this.#queues.withdraw(requestId)) return this.#release(requestId, 'inconclusive')
-    this.#replyTo.delete(requestId)
+    this.#forget(requestId)
     this.#leave(replyTo!.runId, requestId)
   }
 
@@ -374,8 +431,11 @@ export class BackendState implements ActorState<BackendMessage> {
       if (request === undefined) return
       const replyTo = this.#replyTo.get(request.requestId)!
       this.#replyTo.delete(request.requestId)
+      this.#among.delete(request.requestId)
       this.#window.take()
-      this.#leases.add(request.requestId)
+      const nowMs = this.#input.clock.nowMs()
+      this.#leases.set(request.requestId, nowMs)
+      this.#meter.granted(nowMs)
       if (this.#health.getSnapshot().value === 'halfOpen') this.#probe = request.requestId
       this.#input.post(replyTo, { type: 'stage.granted', requestId: request.requestId })
     }
@@ -386,9 +446,12 @@ export class BackendState implements ActorState<BackendMessage> {
     return health === 'healthy' || health === 'draining' || (health === 'halfOpen' && this.#probe === undefined)
   }
 
-  #release(requestId: string, verdict: 'ok' | 'faulty' | 'inconclusive'): void {
+  #release(requestId: string, verdict: 'ok' | 'faulty' | 'inconclusive', served?: ServedTurn): void {
+    const grantedAtMs = this.#leases.get(requestId)
     // A lease that is not known was given back already: releasing is idempotent, so that no path can leak a slot.
-    if (!this.#leases.delete(requestId)) return
+    if (grantedAtMs === undefined) return
+    this.#leases.delete(requestId)
+    this.#meter.ended(grantedAtMs, this.#input.clock.nowMs(), served)
     this.#retries.delete(requestId)
     this.#window.give()
     const wasProbe = this.#probe === requestId
@@ -431,6 +494,7 @@ export class BackendState implements ActorState<BackendMessage> {
     const isNew = health !== this.#healthSeen
     this.#healthSeen = health
     if (isNew) this.#input.healthChanged?.()
+    if (isNew && this.#among.size > 0) this.#wakeRerouter()
     if (health === 'open') {
       if (!isNew) return
       this.#openedAtMs = this.#input.clock.nowMs()
@@ -452,7 +516,8 @@ export class BackendState implements ActorState<BackendMessage> {
     this.#window.resize(Math.max(windowRequests, leases.length))
     for (const requestId of leases) {
       this.#window.take()
-      this.#leases.add(requestId)
+      this.#leases.set(requestId, this.#input.clock.nowMs())
+      this.#meter.granted(this.#input.clock.nowMs())
     }
     this.#window.resize(windowRequests)
     this.#queueCapacity = queueCapacity
@@ -467,8 +532,7 @@ export class BackendState implements ActorState<BackendMessage> {
     const waiting = this.#waiting()
     for (const [requestId, { runId }] of waiting) {
       this.#queues.withdraw(requestId)
-      this.#replyTo.delete(requestId)
-      this.#retries.delete(requestId)
+      this.#forget(requestId)
       this.#unhold(requestId)
       this.#leave(runId, requestId)
     }

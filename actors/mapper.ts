@@ -15,7 +15,16 @@ import { roundMs, type Clock, type Random, type Timer } from '../src/clock.ts'
 import type { Learner } from '../src/accounting/decisions.ts'
 import { CancelledError, MappingError, messageOf, OrlaError, toOrlaError } from '../src/errors.ts'
 import { limits } from '../src/limits.ts'
-import type { BackendView, MapperCall, MappingContext, MappingDecision, MappingPrompt } from '../src/mapping/mapper.ts'
+import type {
+  BackendView,
+  MapperCall,
+  MappingContext,
+  MappingDecision,
+  MappingPrompt,
+  MappingRequest,
+} from '../src/mapping/mapper.ts'
+import { placesOf, type Place } from '../src/mapping/place.ts'
+import { replicas } from '../src/mapping/replicas.ts'
 import { verifyMapping } from '../src/mapping/verify.ts'
 import type { StageHistory } from '../src/prediction/stage-history.ts'
 import type { ChatResult } from '../src/schema/chat.ts'
@@ -31,6 +40,8 @@ export interface MapperInput {
   random: Random
   stageOf(definitionId: string, stage: string): StageDefinition
   backends(): readonly BackendView[]
+  /** Members of a pool; undefined if there is none of that name. */
+  poolOf(name: string): readonly string[] | undefined
   history: StageHistory
   calls: Pick<SideCalls, 'ask'>
   /** Builds and measures the first prompt of a stage. */
@@ -101,24 +112,43 @@ export class MapperState implements ActorState<MapperMessage> {
       costUsd: undefined,
     }
     this.#open.set(keyOf(message.replyTo), question)
-    question.timer = clock.setTimer(limits.mappingMsMax, () => {
+    try {
+      const stage = this.#input.stageOf(message.definitionId, message.stage)
+      const decided = this.#askMapper(question, stage)
+      // At once where it is known at once: the next stage is mapped by loads that this one is part of.
+      if (!isThenable(decided)) return this.#decided(question, stage, decided)
+      this.#await(question, stage, Promise.resolve(decided))
+    } catch (error) {
+      this.#answer(question, () => this.#unmapped(error, message, question))
+    }
+  }
+
+  #await(question: Question, stage: StageDefinition, decided: Promise<MappingDecision>): void {
+    const { message, controller } = question
+    question.timer = this.#input.clock.setTimer(limits.mappingMsMax, () => {
       const what = `the mapper of stage "${message.stage}" did not answer within ${limits.mappingMsMax} ms`
       this.#answer(question, () => this.#unmapped(new MappingError('ORLA_MAPPING_FAILED', what, []), message, question))
       controller.abort(new CancelledError('deadline', what))
     })
-    this.#decide(question).then(
-      (tell) => this.#answer(question, tell),
-      (error: unknown) => this.#answer(question, () => this.#unmapped(error, message, question)),
+    const failed = (error: unknown): void => this.#answer(question, () => this.#unmapped(error, message, question))
+    decided.then(
+      (decision) => {
+        try {
+          this.#decided(question, stage, decision)
+        } catch (error) {
+          failed(error)
+        }
+      },
+      (error: unknown) => failed(mapperError(stage, error)),
     )
   }
 
-  /** Returns how to tell of the decision. */
-  async #decide(question: Question): Promise<() => void> {
-    const { message } = question
-    const { replyTo } = message
-    const stage = this.#input.stageOf(message.definitionId, message.stage)
-    const decision = await this.#askMapper(question, stage)
-    const backend = accept(decision, stage, this.#input.backends())
+  /** Checks a decision, and tells the stage. */
+  #decided(question: Question, stage: StageDefinition, decided: MappingDecision): void {
+    const { replyTo } = question.message
+    const decision = this.#inPool(question, stage, decided)
+    const views = this.#input.backends()
+    const backend = accept(decision, stage, views)
     const model = decision.model ?? stage.requirements.model ?? backend.model
     const reason = typeof decision.reason === 'string' ? decision.reason : 'the mapper gave no reason'
     const cost = sumOf(question.costUsd, decision.costUsd)
@@ -135,15 +165,72 @@ export class MapperState implements ActorState<MapperMessage> {
       const made = { backend: backend.name, model, reason, by, ...(features !== undefined && { features }) }
       this.#input.decided(replyTo, { decision: made, observe: (outcome) => mapping.mapper.observe!(outcome) })
     }
-    return () => this.#input.post(replyTo, { type: 'stage.mapped', backend: backend.name, model, reason, facts })
+    const places = this.#places(decision, backend, stage, views)
+    this.#answer(question, () =>
+      this.#input.post(replyTo, {
+        type: 'stage.mapped',
+        backend: backend.name,
+        model,
+        reason,
+        facts,
+        ...(places !== undefined && { places }),
+      }),
+    )
   }
 
-  async #askMapper(question: Question, stage: StageDefinition): Promise<MappingDecision> {
-    const { message } = question
-    if (stage.mapping.kind === 'explicit') return { backend: stage.mapping.backend, reason: 'explicit', by: 'explicit' }
+  /** The decision, made among the members where the name is that of a pool. */
+  #inPool(question: Question, stage: StageDefinition, decided: MappingDecision): MappingDecision {
+    // A mapper is user code: what it returns is checked by `accept`.
+    const name: unknown = (decided as MappingDecision | null | undefined)?.backend
+    const among = typeof name === 'string' ? this.#input.poolOf(name) : undefined
+    if (among === undefined) return decided
+    const request = this.#requestOf(question, stage)
+    const placed = replicas({ among })(request, this.#context(question, stage)) as MappingDecision
+    return {
+      ...placed,
+      ...decided,
+      backend: placed.backend,
+      reason: `${decided.reason}; ${placed.reason}`,
+      figures: { ...decided.figures, ...placed.figures },
+    }
+  }
+
+  /** Replicas that can serve the stage, the chosen one first; undefined if there is no other. */
+  #places(
+    { among }: MappingDecision,
+    chosen: BackendView,
+    stage: StageDefinition,
+    views: readonly BackendView[],
+  ): Place[] | undefined {
+    if (!Array.isArray(among)) return undefined
+    const others = views.filter(
+      (view) =>
+        view !== chosen &&
+        among.includes(view.name) &&
+        (view.health === 'healthy' || view.health === 'halfOpen') &&
+        verifyMapping(stage.requirements, view, '').length === 0,
+    )
+    return others.length === 0 ? undefined : placesOf([chosen, ...others], this.#input.clock.nowMs())
+  }
+
+  #askMapper(question: Question, stage: StageDefinition): MappingDecision | Promise<MappingDecision> {
+    const { mapping } = stage
+    if (mapping.kind === 'explicit') {
+      const { backend } = mapping
+      return { backend, reason: `the stage names "${backend}"`, by: 'explicit' }
+    }
+    const request = this.#requestOf(question, stage)
+    try {
+      return mapping.mapper(request, this.#context(question, stage))
+    } catch (error) {
+      throw mapperError(stage, error)
+    }
+  }
+
+  #requestOf({ message }: Question, stage: StageDefinition): MappingRequest {
     const { workflow, tenant, input, results, replyTo } = message
     const { stageClass, requirements } = stage
-    const request = {
+    return {
       runId: replyTo.runId,
       workflow,
       stage: stage.name,
@@ -154,13 +241,6 @@ export class MapperState implements ActorState<MapperMessage> {
       requirements,
       outputTokens: this.#input.history.outputTokens(stageClass, requirements.maxTokens ?? limits.outputTokensGuess),
       backends: this.#input.backends(),
-    }
-    try {
-      return await stage.mapping.mapper(request, this.#context(question, stage))
-    } catch (error) {
-      const path = `stages.${stage.name}.mapping`
-      const issue = { path, code: 'mapper_threw', message: messageOf(error) }
-      throw new MappingError('ORLA_MAPPING_FAILED', `the mapper of stage "${stage.name}" threw`, [issue], error)
     }
   }
 
@@ -247,6 +327,15 @@ function plainFigures(figures: object): Record<string, number> {
 
 function sumOf(a: number | undefined, b: number | undefined): number | undefined {
   return a === undefined ? b : a + (b ?? 0)
+}
+
+function mapperError(stage: StageDefinition, error: unknown): MappingError {
+  const issue = { path: `stages.${stage.name}.mapping`, code: 'mapper_threw', message: messageOf(error) }
+  return new MappingError('ORLA_MAPPING_FAILED', `the mapper of stage "${stage.name}" threw`, [issue], error)
+}
+
+function isThenable(value: MappingDecision | PromiseLike<MappingDecision>): value is PromiseLike<MappingDecision> {
+  return typeof (value as { then?: unknown } | null | undefined)?.then === 'function'
 }
 
 function accept(decision: MappingDecision, stage: StageDefinition, backends: readonly BackendView[]): BackendView {

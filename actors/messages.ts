@@ -5,6 +5,8 @@
 
 import type { ErrorFacts } from '../src/errors.ts'
 import type { RequestView } from '../src/scheduling/request-view.ts'
+import type { ServedTurn } from '../src/schema/queue-pace.ts'
+import type { Place } from '../src/mapping/place.ts'
 import type { CacheOutcome } from '../src/memory/actions.ts'
 import type { Foreseen } from '../src/memory/prewarmer.ts'
 import type { Usage } from '../src/schema/chat.ts'
@@ -17,6 +19,7 @@ export type Address =
   | { actor: 'backend'; name: string }
   | { actor: 'mapper' }
   | { actor: 'aside'; runId: string; requestId: string }
+  | { actor: 'rerouter' }
   | { actor: 'memory' }
   | { actor: 'tool'; definitionId: string; stage: string; tool: string }
 
@@ -37,6 +40,8 @@ export interface BackendRequest {
   aside?: boolean
   /** Tokens that the answer may have at most, which money is set aside for; absent: `request.outputTokens`. */
   outputTokensMax?: number
+  /** Backends that may serve it instead while it waits; absent: none. */
+  among?: readonly string[]
 }
 /** A turn that waits is not wanted any more. */
 export interface BackendWithdraw {
@@ -51,6 +56,13 @@ export interface BackendRelease {
   verdict: 'ok' | 'faulty' | 'inconclusive'
   /** What a side call cost, dollars; absent where nobody can say. What a turn cost is in its transition. */
   costUsd?: number
+  /** How the turn went; absent where it was not answered. */
+  served?: ServedTurn
+}
+/** Requests that wait do better elsewhere. Those that do not wait any more stay. */
+export interface BackendReroute {
+  type: 'backend.reroute'
+  moves: readonly { requestId: string; to: string; reason: string }[]
 }
 /** Change of a backend at work. Absent fields stay as they are. Requests that wait keep waiting. */
 export interface BackendReconfigure {
@@ -89,6 +101,7 @@ export type BackendMessage =
   | BackendRequest
   | BackendWithdraw
   | BackendRelease
+  | BackendReroute
   | BackendReconfigure
   | BackendReplaced
   | BackendRemove
@@ -114,6 +127,13 @@ export interface MapperCancel {
   type: 'mapper.cancel'
   replyTo: StageAddress
 }
+/** A request waits that may go elsewhere, or a backend where some wait has another health now. */
+export interface RerouterWake {
+  type: 'rerouter.wake'
+}
+/** What the rerouter hears. */
+export type RerouterMessage = RerouterWake
+
 /** What the mapper actor hears. */
 export type MapperMessage = MapperMap | MapperCancel
 
@@ -239,6 +259,8 @@ export interface StageMapped {
   model: string
   reason: string
   facts: MappingFacts
+  /** Replicas, the chosen one among them: the stage goes to the one that has most of its prompt, if that is sooner. */
+  places?: readonly Place[]
 }
 /** The mapper found no place. */
 export interface StageUnmapped {
@@ -271,7 +293,14 @@ export interface StageToolResult {
 export type StageMessage = StageMapped | StageUnmapped | StageGranted | StageRejected | StageToolResult
 
 /** Any message between actors. */
-export type ActorMessage = RunMessage | BackendMessage | MapperMessage | ToolMessage | MemoryMessage | StageMessage
+export type ActorMessage =
+  | RunMessage
+  | BackendMessage
+  | MapperMessage
+  | RerouterMessage
+  | ToolMessage
+  | MemoryMessage
+  | StageMessage
 
 /** Takes a message to its actor. Messages to actors that are gone are counted as dead letters. */
 export type Post = (to: Address, message: ActorMessage) => void

@@ -5,6 +5,7 @@ import type { ChatCall, ChatContext, ChatSink } from '../src/engines/driver.ts'
 import type { ContextChain } from '../src/prompts/chain.ts'
 import type { PromptMeasure } from '../src/prompts/conversation.ts'
 import type { RunBudget } from '../src/mapping/budget.ts'
+import type { WarmHeads } from '../src/mapping/warm-heads.ts'
 import type { CriticalPaths } from '../src/prediction/critical-path.ts'
 import type { StageHistory } from '../src/prediction/stage-history.ts'
 import type { Prices } from '../src/schema/backend.ts'
@@ -67,6 +68,10 @@ export interface StageServices {
   pricesOf(backend: string): Prices | undefined
   /** Backends that serve the same model in its place. */
   peersOf(backend: string): readonly string[]
+  /** Whether a name is that of a pool of backends. */
+  isPool(name: string): boolean
+  /** Beginnings of prompts that replicas have computed, over all runs. */
+  warmHeads: WarmHeads
   /** Whether a backend takes requests now. */
   canServe(backend: string): boolean
   /** Starts an inference at a backend, under its deadlines and the stage's. */

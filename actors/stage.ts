@@ -36,6 +36,8 @@ import { checkPrompt } from '../src/workflow/built-prompt.ts'
 import { joinConversations } from '../src/workflow/context.ts'
 import type { Hint, StageContext, StageDefinition, TurnScript } from '../src/workflow/definition.ts'
 import { costUsd } from '../src/mapping/cost.ts'
+import { choosePlace, type Place } from '../src/mapping/place.ts'
+import type { ServedTurn } from '../src/schema/queue-pace.ts'
 import { addTurns, type StageReport, type TurnReport } from '../src/workflow/report.ts'
 import { isSettled, nextStageState, type StageEvent } from '../src/workflow/stage-lifecycle.ts'
 import { answerMessage, decideTurn, firstPhase, type Phase, type TurnDecision } from '../src/workflow/turn.ts'
@@ -55,6 +57,11 @@ interface Turn {
   grantedAtMs: number
   /** Backends that did not serve it. */
   failedAt: Set<string> | undefined
+  /** Times that it was sent from one replica's queue to another's. */
+  reroutes: number
+  /** Replicas that took no more retries since it last waited, and how often it waited for that. */
+  refusedBy: Set<string> | undefined
+  refusals: number
   /** Attempts that only moved it to another backend. */
   moves: number
   /** What the last engine that it was sent to failed with. */
@@ -88,6 +95,8 @@ export class StageActor {
   #backend = ''
   /** Where it was mapped to. */
   #home = ''
+  /** Replicas that may serve it, its home among them; empty without. */
+  #places: readonly Place[] = noPlaces
   #model = ''
   /** Whether it asks for the model that its backend serves, whichever that is when the turn begins. */
   #followsBackend = false
@@ -148,7 +157,7 @@ export class StageActor {
         stage: this.#hint(definition.stagePriority, context) + this.#host.priority,
         request: this.#hint(definition.requestPriority, context) + this.#host.priority,
       }
-      if (definition.mapping.kind === 'explicit') {
+      if (definition.mapping.kind === 'explicit' && !this.#services.isPool(definition.mapping.backend)) {
         const { backend } = definition.mapping
         const model = definition.requirements.model ?? this.#services.modelOf(backend)
         return this.#onMapped(backend, model, 'explicit: the stage names its backend', context)
@@ -178,6 +187,7 @@ export class StageActor {
       switch (message.type) {
         case 'stage.mapped':
           if (this.#state !== 'mapping') return
+          this.#places = message.places ?? noPlaces
           return this.#onMapped(
             message.backend,
             message.model,
@@ -331,6 +341,9 @@ export class StageActor {
       requestId: '',
       queuedAtMs: 0,
       failedAt: undefined,
+      reroutes: 0,
+      refusedBy: undefined,
+      refusals: 0,
       moves: 0,
       error: undefined,
       grantedAtMs: 0,
@@ -338,7 +351,27 @@ export class StageActor {
       ttftMs: null,
       reservedUsd: 0,
     }
-    this.#enqueue(this.#turn, 'the prompt is ready')
+    this.#enqueue(this.#turn, this.#place(this.#turn) ?? 'the prompt is ready')
+  }
+
+  /** Chooses among replicas for the first turn; those that follow stay with what it leaves in the cache. */
+  #place(turn: Turn): string | undefined {
+    if (turn.number > 1 || this.#places.length < 2) return undefined
+    const { warmHeads, clock } = this.#services
+    const { chain } = turn.measure
+    const marks = prefixMarks(chain)
+    const placement = choosePlace(this.#places, (backend) =>
+      Math.max(
+        this.#host.sharedTokens(backend, this.#model, chain),
+        warmHeads.tokens(backend, this.#host.tenant, marks, clock.nowMs()),
+      ),
+    )!
+    const { place, savedTokens } = placement
+    if (place.backend !== this.#backend) this.#settleAt(place.backend)
+    this.#home = place.backend
+    return savedTokens === 0
+      ? undefined
+      : `"${place.backend}" has ${savedTokens} tokens of it that not all replicas have`
   }
 
   #enqueue(turn: Turn, reason: string): void {
@@ -402,6 +435,7 @@ export class StageActor {
       },
     }
     if (turn.error !== undefined) message.retry = true
+    if (this.#places.length > 1 && turn.reroutes < limits.reroutesMax) message.among = this.#elsewhere(turn)
     post({ actor: 'backend', name: this.#backend }, message)
   }
 
@@ -464,6 +498,10 @@ export class StageActor {
     })
     this.#chain = turn.measure.chain
     this.#host.remember(this.#backend, this.#model, turn.measure.chain)
+    if (this.#places.length > 1) {
+      const marks = prefixMarks(turn.measure.chain)
+      this.#services.warmHeads.computed(this.#backend, this.#host.tenant, marks, turn.grantedAtMs)
+    }
     const epoch = this.#epoch
     const sink = { delta: (channel: DeltaChannel, text: string) => this.#onDelta(turn, epoch, channel, text) }
     const { runId, tenant } = this.#host
@@ -632,21 +670,25 @@ export class StageActor {
 
   #retryOrFail(turn: Turn, error: OrlaError): void {
     const from = this.#backend
-    turn.failedAt = (turn.failedAt ?? new Set()).add(from)
+    const reroutedTo = error.code === 'ORLA_REROUTED' ? (error.details?.['to'] as string) : undefined
+    if (reroutedTo === undefined) turn.failedAt = (turn.failedAt ?? new Set()).add(from)
+    else turn.reroutes++
+    if (error.code === 'ORLA_RETRY_BUDGET') turn.refusedBy = (turn.refusedBy ?? new Set()).add(from)
     // Once somebody has seen tokens of an answer, another answer would contradict them.
     const delivered = turn.ttftMs !== null && this.#host.tokensWatched
-    const other = delivered || !mayMove(error) ? undefined : this.#alternative(turn)
+    const other = reroutedTo ?? (delivered || !mayMove(error) ? undefined : this.#alternative(turn))
     // A request that only waited where an actor broke has not been tried.
     const innocent = error.code === 'ORLA_INVARIANT' && error.details?.['innocent'] === true
+    const refused = other === undefined && this.#waitsForReplicas(turn, error)
     const spent = !innocent && turn.attempt - turn.moves >= this.definition.attempts
-    if (other === undefined && (delivered || spent || !error.retryable)) {
+    if (other === undefined && !refused && (delivered || spent || !error.retryable)) {
       this.#pushTurn(turn, { promptTokens: null, cachedTokens: null, completionTokens: null, finishReason: null })
       // Not being allowed to try again is not what went wrong.
       return this.#fail(error.code === 'ORLA_RETRY_BUDGET' ? (turn.error ?? error) : error)
     }
     const delayMs = other === undefined ? this.#backoffMs(turn, error) : 0
     if (other !== undefined) this.#moveTo(other, turn)
-    else if (innocent) turn.moves++
+    else if (innocent || refused) turn.moves++
     turn.attempt++
     turn.ttftMs = null
     const before = this.#move('retry')
@@ -669,9 +711,22 @@ export class StageActor {
     )
   }
 
+  /**
+   * Whether it waits until replicas take retries again. One that stops sends all that it had in flight to the others at
+   * once, which is more than their retry budgets hold; the engines get no more of it at a time for that.
+   */
+  #waitsForReplicas(turn: Turn, error: OrlaError): boolean {
+    if (error.code !== 'ORLA_RETRY_BUDGET' || this.#places.length < 2) return false
+    if (turn.refusals >= limits.retryRefusalsMax) return false
+    turn.refusals++
+    for (const backend of turn.refusedBy ?? []) turn.failedAt?.delete(backend)
+    turn.refusedBy = undefined
+    return true
+  }
+
   /** Pause before a turn is tried again, ms: full jitter, or what the backend asks for. */
   #backoffMs(turn: Turn, error: OrlaError): number {
-    const exponent = turn.attempt - turn.moves - 1
+    const exponent = turn.attempt - turn.moves - 1 + turn.refusals
     const ceilingMs = Math.min(this.definition.backoffMs * 2 ** exponent, limits.retryBackoffMsMax)
     // Details come from drivers, which may be anybody's.
     const askedMs = Number(error.details?.['retryAfterMs'] ?? 0) || 0
@@ -681,19 +736,30 @@ export class StageActor {
   /** The best backend that this turn was not at, and that takes requests now. */
   #alternative(turn: Turn): string | undefined {
     const services = this.#services
-    const places = [this.#home, ...services.peersOf(this.#home), ...this.definition.fallback]
+    const replicas = this.#places.map(({ backend }) => backend)
+    const places = [this.#home, ...replicas, ...services.peersOf(this.#home), ...this.definition.fallback]
     return places.find((place) => turn.failedAt?.has(place) !== true && services.canServe(place))
+  }
+
+  /** Replicas that have not failed this turn. */
+  #elsewhere(turn: Turn): string[] {
+    const replicas = this.#places.map(({ backend }) => backend)
+    return replicas.filter((backend) => backend !== this.#backend && turn.failedAt?.has(backend) !== true)
   }
 
   #moveTo(backend: string, turn: Turn): void {
     turn.moves++
+    this.#settleAt(backend)
+    // What its last engine holds, this one does not.
+    this.#chain = undefined
+  }
+
+  #settleAt(backend: string): void {
     this.#backend = backend
     this.#followsBackend = this.definition.requirements.model === undefined
     this.#model = this.definition.requirements.model ?? this.#services.modelOf(backend)
     this.report.backend = backend
     this.report.model = this.#model
-    // What its last engine holds, this one does not.
-    this.#chain = undefined
   }
 
   // --- tools
@@ -782,7 +848,19 @@ export class StageActor {
 
   #release(turn: Turn, outcome: 'ok' | 'cancelled', reason: string, facts: ReleaseFacts): void {
     this.#sayReleased(turn, outcome, reason, facts)
-    this.#releaseSlot(turn.requestId, outcome === 'cancelled' ? 'inconclusive' : 'ok')
+    if (outcome === 'cancelled') return this.#releaseSlot(turn.requestId, 'inconclusive')
+    this.#releaseSlot(turn.requestId, 'ok', this.#backend, this.#servedOf(turn, facts.usage))
+  }
+
+  /** How the turn went at the engine. */
+  #servedOf(turn: Turn, usage: ChatResult['usage']): ServedTurn {
+    const { promptTokens = turn.measure.tokens, cachedTokens = 0, completionTokens = 0 } = usage
+    return {
+      uncachedTokens: Math.max(0, promptTokens - cachedTokens),
+      outputTokens: completionTokens,
+      ...(turn.ttftMs !== null && { ttftMs: Math.max(0, turn.readyAtMs + turn.ttftMs - turn.grantedAtMs) }),
+      durationMs: this.#services.clock.nowMs() - turn.grantedAtMs,
+    }
   }
 
   #sayReleased(turn: Turn, outcome: 'ok' | 'failed' | 'cancelled', reason: string, facts: ReleaseFacts): void {
@@ -811,9 +889,14 @@ export class StageActor {
     this.#host.emit(released)
   }
 
-  #releaseSlot(requestId: string, verdict: 'ok' | 'faulty' | 'inconclusive', backend = this.#backend): void {
+  #releaseSlot(
+    requestId: string,
+    verdict: 'ok' | 'faulty' | 'inconclusive',
+    backend = this.#backend,
+    served?: ServedTurn,
+  ): void {
     const to = { actor: 'backend' as const, name: backend }
-    this.#services.post(to, { type: 'backend.release', requestId, verdict })
+    this.#services.post(to, { type: 'backend.release', requestId, verdict, ...(served !== undefined && { served }) })
   }
 
   #pushTurn(
@@ -923,6 +1006,7 @@ export class StageActor {
   }
 }
 
+const noPlaces: readonly Place[] = []
 const noForecast = { serviceMs: 0, remainingMs: 0 }
 
 /** Whether another backend may do what this one did not: it is sick, full or gone, or lacks the key, model or room. */

@@ -16,6 +16,7 @@ export type ErrorCode =
   | 'ORLA_BACKEND_OPEN'
   | 'ORLA_BACKEND_DRAINING'
   | 'ORLA_RETRY_BUDGET'
+  | 'ORLA_REROUTED'
   | 'ORLA_BACKEND_UNREACHABLE'
   | 'ORLA_BACKEND_HTTP'
   | 'ORLA_BACKEND_TIMEOUT'
@@ -188,16 +189,17 @@ export class MappingError extends OrlaError {
 }
 
 /**
- * A backend did not take a request: its queue is full, its breaker is open, it is draining or gone, or it has as many
- * retries as it takes.
+ * A backend did not take a request: its queue is full, its breaker is open, it is draining or gone, it has as many
+ * retries as it takes, or the request does better at a replica (`ORLA_REROUTED`: it goes there by itself).
  */
 export class RejectedError extends OrlaError {
   constructor(
-    code: 'ORLA_QUEUE_FULL' | 'ORLA_BACKEND_OPEN' | 'ORLA_BACKEND_DRAINING' | 'ORLA_RETRY_BUDGET',
+    code: 'ORLA_QUEUE_FULL' | 'ORLA_BACKEND_OPEN' | 'ORLA_BACKEND_DRAINING' | 'ORLA_RETRY_BUDGET' | 'ORLA_REROUTED',
     message: string,
     details: Record<string, unknown>,
   ) {
-    super(code, message, { retryable: code === 'ORLA_QUEUE_FULL' || code === 'ORLA_BACKEND_OPEN', details })
+    const final = code === 'ORLA_BACKEND_DRAINING' || code === 'ORLA_RETRY_BUDGET'
+    super(code, message, { retryable: !final, details })
   }
 }
 

@@ -75,6 +75,8 @@ export type { ModelBitOptions, OneBitOptions } from './mapping/one-bit.ts'
 export type { RouterOptions } from './mapping/router-call.ts'
 export { httpMapper } from './services/http-mapper.ts'
 export type { HttpMapperOptions } from './services/http-mapper.ts'
+export { replicas } from './mapping/replicas.ts'
+export type { ReplicasOptions } from './mapping/replicas.ts'
 export { threshold } from './mapping/threshold.ts'
 export type { Score, ThresholdOptions } from './mapping/threshold.ts'
 export type {

@@ -64,6 +64,13 @@ export const limits = {
   retriesMin: 3,
   /** Backends that a stage, or a backend, may fall back to. */
   fallbacksMax: 8,
+  /** Times that one turn may be sent from the queue of one replica to that of another. */
+  reroutesMax: 3,
+  /** Times that one turn waits, longer each time, because no replica takes more retries. */
+  retryRefusalsMax: 12,
+  /** Backends of one pool, and pools of one runtime. */
+  poolMembersMax: 256,
+  poolsMax: 256,
   /** Milliseconds to connect to a backend. */
   connectTimeoutMsDefault: 5_000,
   /** Milliseconds from grant to first token. Cold models load in tens of seconds. */

@@ -20,6 +20,7 @@ import type { Pressure } from './memory/cache-policy.ts'
 import type { LedgerEntry, LedgerTotals } from './memory/ledger.ts'
 import { memoryIssues, type MemoryOptions } from './memory/plan.ts'
 import type { StageClassFacts } from './prediction/stage-history.ts'
+import { poolIssues, type Pools } from './runtime-pools.ts'
 import type { TokenEstimator } from './prompts/estimator.ts'
 import type { SchedulingPolicy } from './scheduling/policy.ts'
 import { schedulingPolicyNames, type SchedulingPolicyName } from './scheduling/registry.ts'
@@ -86,6 +87,13 @@ export interface RuntimeOptions {
    * than what is left is not sent, and its run fails with `ORLA_BUDGET`, as with a run's own `budgetUsd`.
    */
   budgets?: BudgetsOptions
+  /**
+   * Backends that serve one model, by the name that stages and mappers call all of them: a stage goes to the one where
+   * it is done first, and moves while it waits if that changes.
+   */
+  pools?: Pools
+  /** Whether requests that wait at a replica may be moved to another, default true. */
+  reroute?: boolean
   /** Time and chance. Default: the computer's own time. */
   clock?: Clock
   /** Who manages KV caches, and how. Default: the engines by themselves. */
@@ -308,6 +316,7 @@ export function checkRuntimeOptions(options: RuntimeOptions): void {
     }
   }
   issues.push(...failoverIssues(options))
+  issues.push(...poolIssues(options.pools ?? {}, options.backends ?? {}))
   issues.push(...memoryIssues(options.memory, names))
   const budgets = BudgetsSchema.optional().safeParse(options.budgets)
   if (!budgets.success) issues.push(...issuesOf(budgets.error, 'budgets'))

@@ -28,6 +28,7 @@ import type { Prices } from './schema/backend.ts'
 import type { Capabilities } from './schema/capabilities.ts'
 import type { ChatRequest } from './schema/chat.ts'
 import { fcfs } from './scheduling/fcfs.ts'
+import type { Queue } from './scheduling/reroute.ts'
 import type { StageDefinition } from './workflow/definition.ts'
 
 /** A backend at work. */
@@ -307,10 +308,29 @@ export class Backends {
           ...(settings.tools !== undefined && { tools: settings.tools }),
           ...(settings.jsonSchema !== undefined && { jsonSchema: settings.jsonSchema }),
         },
+        pace: backend.actor.state.pace(),
         ...(settings.quality !== undefined && { quality: settings.quality }),
         ...(settings.prices !== undefined && { prices: settings.prices }),
       }
     })
+  }
+
+  /** Queues as rerouting sees them. */
+  queues(): Queue[] {
+    return [...this.#backends].map(
+      ([
+        name,
+        {
+          actor: { state },
+        },
+      ]) => ({
+        name,
+        serves: this.canServe(name),
+        ...state.load(),
+        pace: state.pace(),
+        movable: state.movable(),
+      }),
+    )
   }
 
   /** Backends as runner threads know them. */

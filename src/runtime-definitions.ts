@@ -17,6 +17,7 @@ import { assert, MappingError, WorkflowInvalidError, type Issue } from './errors
 import { limits } from './limits.ts'
 import { verifyMapping } from './mapping/verify.ts'
 import type { Backends } from './runtime-backends.ts'
+import type { Pools } from './runtime-pools.ts'
 import type { Workflow } from './workflow/builder.ts'
 import type { StageDefinition, WorkflowDefinition } from './workflow/definition.ts'
 import type { ToolDefinition } from './workflow/tool.ts'
@@ -33,6 +34,7 @@ interface LiveDefinition {
 /** What definitions need from the runtime around them. */
 export interface DefinitionsInput extends Pick<ToolInput, 'clock' | 'log' | 'post'> {
   backends: Backends
+  pools: Pools
   supervisor: Supervisor
   /** The tool as its actor calls it, where it runs on another thread. */
   proxyOf?: ((workflow: string, stage: string, tool: string, definition: ToolDefinition) => ToolDefinition) | undefined
@@ -69,14 +71,17 @@ export class Definitions {
   }
 
   #check(workflow: Workflow): WorkflowDefinition {
-    const { backends } = this.#input
+    const { backends, pools } = this.#input
     const unknown: Issue[] = workflow.backendReferences
-      .filter(({ backend }) => !backends.has(backend))
+      // A pool is a place to run, not one of several to fall back to.
+      .filter(
+        ({ path, backend }) => !backends.has(backend) && !(Object.hasOwn(pools, backend) && path.endsWith('.backend')),
+      )
       .slice(0, limits.issuesMax)
       .map(({ path, backend }) => ({
         path,
         code: 'unknown_backend',
-        message: `there is no backend "${backend}"; there are: ${backends.names.filter((name) => backends.has(name)).join(', ')}`,
+        message: `there is no backend "${backend}"; there are: ${[...backends.names.filter((name) => backends.has(name)), ...Object.keys(pools)].join(', ')}`,
       }))
     let definition: WorkflowDefinition
     try {
@@ -160,7 +165,12 @@ export class Definitions {
     const issues: Issue[] = []
     for (const { name, mapping, requirements, fallback } of definition.stages) {
       if (mapping.kind === 'explicit') {
-        issues.push(...verifyMapping(requirements, views.get(mapping.backend)!, `stages.${name}`))
+        const members = views.has(mapping.backend) ? [mapping.backend] : (this.#input.pools[mapping.backend] ?? [])
+        for (const member of members) {
+          const view = views.get(member)
+          // A member may have been removed since.
+          if (view !== undefined) issues.push(...verifyMapping(requirements, view, `stages.${name}`))
+        }
       }
       fallback.forEach((backend, i) => {
         issues.push(...verifyMapping(requirements, views.get(backend)!, `stages.${name}.fallback[${i}]`))

@@ -28,6 +28,7 @@ interface PrefillOutcome {
 interface ForesightInput {
   measure(messages: readonly Message[], tools: readonly ToolSpec[] | undefined): PromptMeasure | Promise<PromptMeasure>
   modelOf(backend: string): string
+  isPool(name: string): boolean
   /** Starts a request, or says why the backend has no room for it. */
   chat(backend: string, request: ChatRequest, context: ChatContext): ChatCall | string
   foreseen(prompt: Foreseen): void
@@ -83,7 +84,9 @@ export class RuntimeForesight implements Foresight {
     before: readonly Message[],
   ): void {
     const head = this.#heads.get(`${run.definitionId}\n${stage.name}`)
-    const place = stage.mapping.kind === 'explicit' ? stage.mapping : head
+    const { mapping } = stage
+    // Of a stage that names a pool it is known where it ran last.
+    const place = mapping.kind === 'explicit' && !this.#input.isPool(mapping.backend) ? mapping : head
     if (place === undefined) return
     const { backend } = place
     const messages = before.length > 0 ? before : (head?.messages.slice(0, head.common) ?? [])

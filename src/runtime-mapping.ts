@@ -9,6 +9,7 @@ import type { KvLedger } from './memory/ledger.ts'
 import { BackendSpeeds } from './prediction/backend-speed.ts'
 import { prefixMarks } from './prompts/chain.ts'
 import type { CompiledPrompt } from './prompts/template.ts'
+import type { Queue } from './scheduling/reroute.ts'
 import type { Message } from './schema/message.ts'
 import type { Transition } from './schema/transition.ts'
 import { checkPrompt } from './workflow/built-prompt.ts'
@@ -37,6 +38,14 @@ export class RuntimeMapping {
     return this.#input.views().map((view) => {
       const speed = this.#speeds.of(view.name)
       return speed === undefined ? view : { ...view, speed }
+    })
+  }
+
+  /** Queues with what a token of a prompt takes at each engine. */
+  queues(queues: Queue[]): Queue[] {
+    return queues.map((queue) => {
+      const speed = this.#speeds.of(queue.name)
+      return speed === undefined ? queue : { ...queue, msPerPromptToken: speed.msPerPromptToken }
     })
   }
 

@@ -84,6 +84,8 @@ export interface RunnerBoot {
   /** Whether any policy reads forecasts. */
   forecasts: boolean
   failover: Readonly<Record<string, readonly string[]>>
+  /** Names of pools. */
+  pools: readonly string[]
   prompts: { threads?: number; thresholdChars?: number }
   watched: boolean
   /** Whether somebody records turns. */

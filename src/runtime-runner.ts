@@ -17,6 +17,7 @@ import { CancelledError, errorFromFacts, messageOf, StageError } from './errors.
 import { Feed } from './feed.ts'
 import { limits } from './limits.ts'
 import type { Logger } from './log.ts'
+import { WarmHeads } from './mapping/warm-heads.ts'
 import { createTokenCorrection } from './prompts/correction.ts'
 import { loadEstimator } from './prompts/estimator.ts'
 import { CriticalPaths } from './prediction/critical-path.ts'
@@ -159,6 +160,8 @@ class Runner {
       modelOf: (backend) => this.#backends.get(backend)!.model,
       pricesOf: (backend) => module.backends[backend]?.settings.prices,
       peersOf: (backend) => boot.failover[backend] ?? [],
+      isPool: (name) => boot.pools.includes(name),
+      warmHeads: new WarmHeads(),
       canServe: (backend) => this.#backends.get(backend)?.serves ?? false,
       infer: (backend, request, context, sink, timeouts) =>
         leases.get(backend)!.chat(request, context, sink, {

@@ -19,6 +19,7 @@ import type {
   BackendMessage,
   MapperMessage,
   MemoryMessage,
+  RerouterMessage,
   RunMessage,
   StageGranted,
   StageRejected,
@@ -27,6 +28,7 @@ import type {
 import type { Account } from './accounting/accounts.ts'
 import type { DecisionRecord } from './accounting/decisions.ts'
 import type { BudgetStatus } from './accounting/shared-budgets.ts'
+import { rerouterLogic, type RerouterState } from '../actors/rerouter.ts'
 import { startRoot } from '../actors/root.ts'
 import { SupervisedActor } from '../actors/supervised.ts'
 import { Supervisor, type SupervisionStrategy } from '../actors/supervisor.ts'
@@ -38,6 +40,7 @@ import { CancelledError, errorFromFacts, InputError, messageOf, OptionsError, Or
 import { Feed, type Observer } from './feed.ts'
 import { limits } from './limits.ts'
 import { silentLogger, type Logger } from './log.ts'
+import { WarmHeads } from './mapping/warm-heads.ts'
 import type { CacheAction, CacheOutcome } from './memory/actions.ts'
 import type { LedgerEntry } from './memory/ledger.ts'
 import { memoryPlan } from './memory/plan.ts'
@@ -182,6 +185,7 @@ class OrlaRuntime implements Runtime {
   readonly #definitions: Definitions
   readonly #mapping: RuntimeMapping
   readonly #mapper: SupervisedActor<MapperState, MapperMessage>
+  readonly #rerouter: SupervisedActor<RerouterState, RerouterMessage>
   readonly #memory: SupervisedActor<MemoryManagerState, MemoryMessage>
   readonly #prompts: PromptPool
   readonly #foresight: RuntimeForesight | undefined
@@ -219,12 +223,15 @@ class OrlaRuntime implements Runtime {
     })
 
     const post = this.#post.bind(this)
+    const pools = options.pools ?? {}
+    const isPool = (name: string): boolean => Object.hasOwn(pools, name)
     const memory = memoryPlan(options.memory)
     this.#foresight = !memory.prewarm
       ? undefined
       : new RuntimeForesight({
           measure: (messages, tools) => this.#prompts.measure(messages, { tools }),
           modelOf: (backend) => this.#backends.modelOf(backend),
+          isPool,
           chat: (backend, request, context) => this.#backends.chatAhead(backend, request, context),
           foreseen: (prompt) => post({ actor: 'memory' }, { type: 'memory.foreseen', prompt }),
         })
@@ -249,6 +256,7 @@ class OrlaRuntime implements Runtime {
       log,
       post,
       backends: this.#backends,
+      pools,
       supervisor: this.#supervisors.tools,
       proxyOf:
         remote === undefined
@@ -299,12 +307,22 @@ class OrlaRuntime implements Runtime {
         random: clock.random('mapping'),
         stageOf: (definitionId, stage) => this.#definitions.stage(definitionId, stage),
         backends: () => this.#mapping.views(),
+        poolOf: (name) => (isPool(name) ? pools[name] : undefined),
         history: this.#history,
         calls: this.#mapping.calls,
         promptOf: (stage, runId, context) => this.#mapping.promptOf(stage, runId, context),
         decided: (replyTo, learner) => this.#accounting.decided(replyTo, learner),
         adopts: broken?.leave(),
         post,
+      }),
+    )
+    this.#rerouter = new SupervisedActor(managers, 'rerouter', (broken) =>
+      startActor(rerouterLogic, {
+        clock,
+        log,
+        post,
+        queues: () => (options.reroute === false ? [] : this.#mapping.queues(this.#backends.queues())),
+        again: broken !== undefined,
       }),
     )
 
@@ -326,6 +344,8 @@ class OrlaRuntime implements Runtime {
       modelOf: (backend) => this.#backends.modelOf(backend),
       pricesOf: (backend) => this.#backends.pricesOf(backend),
       peersOf: (backend) => options.failover?.[backend] ?? [],
+      isPool,
+      warmHeads: new WarmHeads(),
       canServe: (backend) => this.#backends.canServe(backend),
       infer: (backend, request, context, sink, timeouts) =>
         this.#backends.chat(backend, request, context, sink, timeouts),
@@ -351,6 +371,7 @@ class OrlaRuntime implements Runtime {
         clockOriginMs: clockOrigin(clock),
         elsewhere,
         failover: options.failover ?? {},
+        pools: Object.keys(pools),
         prompts: options.prompts ?? {},
         records: options.recorder !== undefined,
       },
@@ -644,6 +665,8 @@ class OrlaRuntime implements Runtime {
       case 'aside':
         this.#mapping.calls.receive(to, message as StageGranted | StageRejected)
         return true
+      case 'rerouter':
+        return this.#rerouter.send(message as RerouterMessage)
       case 'memory':
         return this.#memory.send(message as MemoryMessage)
       case 'tool':

@@ -6,6 +6,7 @@ import type { Capabilities } from '../schema/capabilities.ts'
 import type { ChatResult, InferenceParams } from '../schema/chat.ts'
 import type { JsonSchema } from '../schema/json.ts'
 import type { Message } from '../schema/message.ts'
+import type { QueuePace } from '../schema/queue-pace.ts'
 
 /** What a mapper may know about a backend. Plain data, read when the stage is ready. */
 export interface BackendView {
@@ -25,6 +26,8 @@ export interface BackendView {
   prices?: Prices
   /** How fast it was lately; absent before its first answers. */
   speed?: BackendSpeed
+  /** How long a request that comes now waits, and takes; the runtime gives it. */
+  pace?: QueuePace
 }
 
 /** How fast a backend was lately, under the load that it had. */
@@ -107,7 +110,13 @@ export interface MappingContext {
 
 /** Where a stage runs, and why. */
 export interface MappingDecision {
+  /** A backend, or a pool of `RuntimeOptions.pools`. */
   backend: string
+  /**
+   * Backends that may serve the stage in its place: replicas. It goes to the one of them that has most of its prompt, if
+   * that is sooner; while it waits it may be moved there; and when its backend fails they come before its fallbacks.
+   */
+  among?: readonly string[]
   /** Absent: the stage's own model, else the backend's. */
   model?: string
   /** In words for a person. */

@@ -22,6 +22,7 @@ function foresight(refusal?: string) {
   const calls: PromiseWithResolvers<ChatResult>[] = []
   const made = new RuntimeForesight({
     measure: () => ({ tokens: 7 }) as never,
+    isPool: () => false,
     modelOf: () => 'm',
     foreseen: (prompt) => void told.push(prompt),
     chat(_backend, request, context) {

@@ -389,6 +389,7 @@ test('the mapper answers each question once, in whatever order its mappers do', 
             return { name: stage, mapping, requirements: {} } as unknown as StageDefinition
           },
           backends: () => [view as unknown as BackendView],
+          poolOf: () => undefined,
           clock: virtualClock({ seed: 1 }),
           random: () => 0.5,
           history: new StageHistory(),

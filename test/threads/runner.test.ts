@@ -42,6 +42,7 @@ class Control {
       backends: ['wide', 'narrow'].map((name) => ({ name, model: 'm', serves })),
       forecasts: false,
       failover: {},
+      pools: [],
       prompts: {},
       watched: false,
       records: false,
