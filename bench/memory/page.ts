@@ -1,6 +1,7 @@
 // The figures of the memory bench as one page of HTML that needs nothing else: curves, distributions and a table.
 
-import { chart, escape, type Series } from './chart.ts'
+import { chart, escape, type Series } from '../lib/chart.ts'
+import { htmlPage, htmlTable } from '../lib/page.ts'
 
 /** One arm at one setting. */
 export interface Curve {
@@ -97,10 +98,10 @@ function table(all: readonly Curve[]): string {
         seconds(maxHoldMs),
         fairness.toFixed(2),
       ]
-      return `<tr><th style="color:${colourOf(arm)}">${escape(arm)}</th>${cells.map((cell) => `<td>${cell}</td>`).join('')}</tr>`
+      return [arm, ...cells]
     })
   const heads = ['', 'output tokens/s', 'hit ratio', 'p50 s', 'p90 s', 'p99 s', 'longest hold s', 'fairness']
-  return `<table><tr>${heads.map((head) => `<th>${head}</th>`).join('')}</tr>${rows.join('')}</table>`
+  return htmlTable(heads, rows, colourOf)
 }
 
 /** The page. */
@@ -116,13 +117,9 @@ export function page(curves: readonly Curve[], notes: readonly string[]): string
   }
   const names = Object.keys(colours).filter((name) => curves.some(({ arm }) => arm === name))
   const legend = names.map((name) => `<span style="color:${colourOf(name)}">&#9632; ${escape(name)}</span>`).join(' ')
-  return `<!doctype html><html lang="en"><meta charset="utf-8"><title>KV memory policies</title><style>
-body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}
-figure{display:inline-block;width:min(30rem,100%);margin:.5rem 1rem .5rem 0}svg{width:100%;height:auto}
-text{font-size:11px;fill:#444}.grid{stroke:#ddd}path{fill:none;stroke-width:2}figcaption{font-weight:600}
-table{border-collapse:collapse;margin:.5rem 0}td,th{padding:.1rem .7rem;text-align:right}th:first-child{text-align:left}
-.legend{position:sticky;top:0;background:#fff;padding:.4rem 0}.legend span{margin-right:1rem;display:inline-block}</style>
-<h1>KV memory policies against the engine's own LRU</h1><p class="legend">${legend}</p>
-<ul>${notes.map((note) => `<li>${escape(note)}</li>`).join('')}</ul>${parts.join('\n')}</html>
-`
+  return htmlPage({
+    title: "KV memory policies against the engine's own LRU",
+    notes,
+    body: `<p class="legend">${legend}</p>${parts.join('\n')}`,
+  })
 }
