@@ -28,6 +28,10 @@ export const limits = {
   budgetOutputTokens: 8_192,
   /** Stage classes of which history is kept. */
   stageClassesMax: 10_000,
+  /** Entries of a list of prices. Public ones have some 3,000. */
+  pricesMax: 20_000,
+  /** Milliseconds after which a list of prices that could not be fetched is asked for again. */
+  priceRetryMs: 60_000,
   /** Budgets of stage classes, and of tenants. */
   budgetsMax: 10_000,
   /** Accounts, by stage class, backend and variant, at some 2 kB each. What is beyond is added up in one. */

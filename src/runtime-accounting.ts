@@ -94,7 +94,12 @@ export class RuntimeAccounting {
     const { runId, workflow } = run
     try {
       learner.observe({
-        ...{ runId, workflow, stage, stageClass: book.stageClass, decision: learner.decision, durationMs },
+        runId,
+        workflow,
+        stage,
+        stageClass: book.stageClass,
+        decision: learner.decision,
+        durationMs,
         // Only stages that have ended are told of.
         state: state!,
         ...(costUsd !== undefined && { costUsd }),

@@ -25,6 +25,8 @@ import type { TokenEstimator } from './prompts/estimator.ts'
 import type { SchedulingPolicy } from './scheduling/policy.ts'
 import { schedulingPolicyNames, type SchedulingPolicyName } from './scheduling/registry.ts'
 import type { SubQueueLoad } from './scheduling/sub-queues.ts'
+import type { PriceOptions, PriceStatus } from './services/price-source.ts'
+import type { Prices } from './schema/backend.ts'
 import { issuesOf } from './schema/options.ts'
 import type { RunEvent } from './schema/transition.ts'
 import type { Workflow } from './workflow/builder.ts'
@@ -94,6 +96,8 @@ export interface RuntimeOptions {
   pools?: Pools
   /** Whether requests that wait at a replica may be moved to another, default true. */
   reroute?: boolean
+  /** Prices from a URL, by name of a backend or model, which go before those of backends' settings. */
+  prices?: PriceOptions
   /** Time and chance. Default: the computer's own time. */
   clock?: Clock
   /** Who manages KV caches, and how. Default: the engines by themselves. */
@@ -179,6 +183,8 @@ export interface BackendStatus extends BackendLoad {
   pressure?: Pick<Pressure, 'utilisation' | 'source'>
   /** What prewarming came to there; absent where nothing was prefilled. */
   prewarm?: PrewarmTotals
+  /** What tokens cost there; absent where nobody says. */
+  prices?: Prices
   /** What waits, by stage class. */
   subQueues: SubQueueLoad[]
 }
@@ -211,6 +217,8 @@ export interface Runtime extends AsyncDisposable {
   stageClasses(): StageClassFacts[]
   /** What stages cost, took and were worth, by stage class, backend, and who decided that they run there. */
   accounts(): Account[]
+  /** How the list of prices is that options name; undefined without one. */
+  prices(): PriceStatus | undefined
   /** Budgets of stage classes and tenants, and what is left of them. */
   budgets(): BudgetStatus[]
   /**

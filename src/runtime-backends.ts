@@ -24,6 +24,7 @@ import { checkRuntimeOptions, type SchedulingOptions } from './runtime-api.ts'
 import { DriverLease } from './runtime-driver-lease.ts'
 import type { BackendGlimpse } from './runtime-runner-protocol.ts'
 import type { PolicyNames } from './runtime-policies.ts'
+import type { PriceSource } from './services/price-source.ts'
 import type { Prices } from './schema/backend.ts'
 import type { Capabilities } from './schema/capabilities.ts'
 import type { ChatRequest } from './schema/chat.ts'
@@ -50,6 +51,8 @@ export interface BackendsInput {
   policies: PolicyNames
   /** Hears that a backend came, changed or went, or is of another health now. */
   changed?: () => void
+  /** Prices that go before those of the settings. */
+  prices?: Pick<PriceSource, 'of'> | undefined
   /** Longest wait for a probe's answer, ms; 0 asks nothing. */
   probeTimeoutMs: number
   /** Longest hold for a backend's KV window, ms; undefined without one. */
@@ -257,9 +260,10 @@ export class Backends {
     return this.chat(name, request, context, { delta() {} }, {})
   }
 
-  /** What tokens cost at a backend. */
+  /** What tokens cost at a backend: as the list of prices says, else its settings. */
   pricesOf(name: string): Prices | undefined {
-    return this.#backends.get(name)?.definition.settings.prices
+    const settings = this.#backends.get(name)?.definition.settings
+    return settings === undefined ? undefined : (this.#input.prices?.of(name, settings.model) ?? settings.prices)
   }
 
   /** Model of a backend, even of one that was removed. */
@@ -310,7 +314,7 @@ export class Backends {
         },
         pace: backend.actor.state.pace(),
         ...(settings.quality !== undefined && { quality: settings.quality }),
-        ...(settings.prices !== undefined && { prices: settings.prices }),
+        ...this.#pricesIfAny(name),
       }
     })
   }
@@ -339,6 +343,7 @@ export class Backends {
       name,
       model: definition.settings.model,
       serves: this.canServe(name),
+      ...this.#pricesIfAny(name),
     }))
   }
 
@@ -374,6 +379,11 @@ export class Backends {
       // Whatever the engine before held, this one does not.
       this.#input.post({ actor: 'memory' }, { type: 'memory.emptied', backend: name })
     })
+  }
+
+  #pricesIfAny(name: string): { prices?: Prices } {
+    const prices = this.pricesOf(name)
+    return prices === undefined ? {} : { prices }
   }
 
   #checkOpen(): void {

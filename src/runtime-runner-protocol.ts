@@ -8,6 +8,7 @@ import type { ActorMessage, Address } from '../actors/messages.ts'
 import type { RunAgain } from '../actors/workflow.ts'
 import type { CancelledBy, ErrorFacts } from './errors.ts'
 import type { StageHistory } from './prediction/stage-history.ts'
+import type { Prices } from './schema/backend.ts'
 import type { TokenEvent, Transition } from './schema/transition.ts'
 import type { RunOutcome } from './workflow/report.ts'
 import type { ToolContext } from './workflow/tool.ts'
@@ -34,6 +35,8 @@ export interface BackendGlimpse {
   model: string
   /** Whether it takes requests now. */
   serves: boolean
+  /** What tokens cost there; absent where nobody says. */
+  prices?: Prices
 }
 
 /** From the control thread to a runner. */

@@ -158,7 +158,7 @@ class Runner {
         return built instanceof Promise ? built.then(({ messages }) => messages) : built.messages
       },
       modelOf: (backend) => this.#backends.get(backend)!.model,
-      pricesOf: (backend) => module.backends[backend]?.settings.prices,
+      pricesOf: (backend) => this.#backends.get(backend)?.prices,
       peersOf: (backend) => boot.failover[backend] ?? [],
       isPool: (name) => boot.pools.includes(name),
       warmHeads: new WarmHeads(),

@@ -69,6 +69,7 @@ import { RuntimeMapping } from './runtime-mapping.ts'
 import { PolicyNames } from './runtime-policies.ts'
 import type { RemoteRun } from './runtime-remote-run.ts'
 import type { Runners } from './runtime-runners.ts'
+import { PriceSource, type PriceStatus } from './services/price-source.ts'
 import { parseOptions } from './schema/options.ts'
 import { check, type Checked } from './schema/standard.ts'
 import type { RunEvent, Transition } from './schema/transition.ts'
@@ -92,14 +93,22 @@ export async function createRuntime(options: RuntimeOptions): Promise<Runtime> {
   const clock = options.clock ?? realClock(options.seed === undefined ? {} : { seed: options.seed })
   const log = options.log ?? silentLogger
   const probeTimeoutMs = options.probeTimeoutMs ?? probeTimeoutMsDefault
+  const prices = options.prices === undefined ? undefined : new PriceSource(options.prices, { clock, log })
   const [estimator, connected] = await Promise.all([
     options.estimator ?? loadEstimator('o200k_base'),
     connectAll(backends, { clock, log, probeTimeoutMs }),
-  ])
+    prices?.start(),
+  ]).catch((error: unknown) => {
+    prices?.close()
+    throw error
+  })
   let runtime: OrlaRuntime | undefined
   try {
     const remote = threads && module && (await remoteParts(threads, module, options.workflows!.href, connected))
-    runtime = new OrlaRuntime({ ...options, backends }, { clock, log, estimator, probeTimeoutMs, connected, remote })
+    runtime = new OrlaRuntime(
+      { ...options, backends },
+      { clock, log, estimator, probeTimeoutMs, connected, prices, remote },
+    )
     await runtime.ready()
     return runtime
   } catch (error) {
@@ -107,6 +116,7 @@ export async function createRuntime(options: RuntimeOptions): Promise<Runtime> {
       await runtime.close().catch(() => {})
       throw error
     }
+    prices?.close()
     // Whatever broke, nobody else can give back what the drivers hold.
     await Promise.allSettled(connected.map(({ driver }) => driver.close()))
     throw error
@@ -160,6 +170,7 @@ interface Parts {
   estimator: TokenEstimator
   probeTimeoutMs: number
   connected: Connected[]
+  prices: PriceSource | undefined
   remote?:
     | {
         plan: ThreadsPlan
@@ -181,6 +192,7 @@ class OrlaRuntime implements Runtime {
   readonly #policies = new PolicyNames()
   readonly #history = new StageHistory()
   readonly #accounting: RuntimeAccounting
+  readonly #prices: PriceSource | undefined
   readonly #backends: Backends
   readonly #definitions: Definitions
   readonly #mapping: RuntimeMapping
@@ -203,7 +215,7 @@ class OrlaRuntime implements Runtime {
 
   constructor(
     options: RuntimeOptions & Required<Pick<RuntimeOptions, 'backends'>>,
-    { clock, log, estimator, probeTimeoutMs, connected, remote }: Parts,
+    { clock, log, estimator, probeTimeoutMs, connected, prices, remote }: Parts,
   ) {
     this.clock = clock
     this.#log = log
@@ -214,6 +226,8 @@ class OrlaRuntime implements Runtime {
       .padStart(4, '0')
     this.#prompts = createPromptPool({ estimator, mode: clock.virtual ? 'inline' : 'pool', ...options.prompts })
     this.#root = startRoot(log)
+    this.#prices = prices
+    if (prices !== undefined) prices.changed = () => this.#runners?.backendsChanged()
     this.#accounting = new RuntimeAccounting({
       clock,
       log,
@@ -248,6 +262,7 @@ class OrlaRuntime implements Runtime {
       supervisor: this.#supervisors.backends,
       policies: this.#policies,
       probeTimeoutMs,
+      prices,
       changed: () => this.#runners?.backendsChanged(),
       holdMsMax: (name) => memory.windows.get(name)?.holdMsMax,
     })
@@ -509,6 +524,7 @@ class OrlaRuntime implements Runtime {
       const kvWindow = memory.window(name)
       const pressure = memory.pressure(name)
       const prewarm = memory.prewarmed(name)
+      const prices = this.#backends.pricesOf(name)
       return {
         name,
         engine: definition.engine,
@@ -518,6 +534,7 @@ class OrlaRuntime implements Runtime {
         ...(kvWindow !== undefined && { kvWindow }),
         ...(pressure !== undefined && { pressure }),
         ...(prewarm !== undefined && { prewarm }),
+        ...(prices !== undefined && { prices }),
         ...actor.state.load(),
         subQueues: actor.state.subQueues(),
       }
@@ -530,6 +547,10 @@ class OrlaRuntime implements Runtime {
 
   accounts(): Account[] {
     return this.#accounting.accounts()
+  }
+
+  prices(): PriceStatus | undefined {
+    return this.#prices?.status()
   }
 
   budgets(): BudgetStatus[] {
@@ -614,6 +635,7 @@ class OrlaRuntime implements Runtime {
   }
 
   async #close(): Promise<void> {
+    this.#prices?.close()
     this.#backends.halt()
     const shutdown = new CancelledError('shutdown', 'the runtime is closing')
     for (const { actor } of this.#runs.values()) actor.cancel(shutdown)

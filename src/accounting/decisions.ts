@@ -107,7 +107,15 @@ export class Decision {
     const { stageClass, backend, variant: by } = this.book
     const { stage, model, reason, state, durationMs, costUsd, feedback = [] } = this
     return {
-      ...{ runId, workflow, tenant, stage, stageClass, backend, model, by, reason },
+      runId,
+      workflow,
+      tenant,
+      stage,
+      stageClass,
+      backend,
+      model,
+      by,
+      reason,
       ...(state !== undefined && { state }),
       durationMs,
       ...(costUsd !== undefined && { costUsd }),
