@@ -466,8 +466,7 @@ export class StageActor {
   #forecast(uncachedTokens: number, askedTokens: number): { serviceMs: number; remainingMs: number } {
     const { history } = this.#services
     const { stageClass } = this.definition
-    // Scripted answers have as many tokens as they say.
-    const outputTokens = this.#scriptedTokens ?? history.outputTokens(stageClass, askedTokens)
+    const outputTokens = history.outputTokens(stageClass, askedTokens)
     const serviceMs = history.turnServiceMs(stageClass, uncachedTokens, outputTokens)
     const stageMs = Math.max(serviceMs, history.stageServiceLeftMs(stageClass, this.#servedMs) ?? 0)
     return { serviceMs, remainingMs: stageMs + this.#host.remainingAfterMs(this.definition) }
@@ -560,7 +559,9 @@ export class StageActor {
     const { usage, finishReason } = result
     const serviceMs = this.#services.clock.nowMs() - turn.grantedAtMs
     this.#servedMs += serviceMs
-    this.#services.history.answered(this.definition.stageClass, usage.completionTokens, serviceMs)
+    const { promptTokens, cachedTokens = 0, completionTokens } = usage
+    const uncachedTokens = promptTokens === undefined ? undefined : promptTokens - cachedTokens
+    this.#services.history.answered(this.definition.stageClass, completionTokens, serviceMs, uncachedTokens)
     this.#services.correction.learn(this.#backend, this.#model, turn.measure.tokens, usage.promptTokens)
     this.#host.attain((usage.promptTokens ?? turn.measure.tokens) + (usage.completionTokens ?? 0))
     const cost = costUsd(usage, this.#services.pricesOf(this.#backend))

@@ -30,6 +30,11 @@ const benches: Record<string, Entry> = {
     about: "memory policies against the engine's own LRU, in virtual time (takes --sessions and --html)",
     load: () => import('./memory.ts'),
   },
+  mapping: {
+    about:
+      "the paper's mapping experiment through the whole runtime, with the arms that make it credible (takes --html)",
+    load: () => import('./mapping.ts'),
+  },
   scheduling: {
     about: 'scheduling policies on a fixed mix of runs, by load, in virtual time',
     load: () => import('./scheduling.ts'),

@@ -59,6 +59,7 @@ export { shortestRemaining } from './scheduling/shortest-remaining.ts'
 export { weightedShortest } from './scheduling/weighted-shortest.ts'
 export type { KeyedPolicy, PickPolicy, SchedulingPolicy } from './scheduling/policy.ts'
 export type { RequestView } from './scheduling/request-view.ts'
+export type { Speed } from './prediction/service-fit.ts'
 export type { StageClassFacts } from './prediction/stage-history.ts'
 export { accuracyFloor } from './mapping/accuracy-floor.ts'
 export type { AccuracyFloorOptions } from './mapping/accuracy-floor.ts'
@@ -80,7 +81,6 @@ export type { ReplicasOptions } from './mapping/replicas.ts'
 export { threshold } from './mapping/threshold.ts'
 export type { Score, ThresholdOptions } from './mapping/threshold.ts'
 export type {
-  BackendSpeed,
   BackendView,
   Mapper,
   MapperCall,

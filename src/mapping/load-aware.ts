@@ -1,9 +1,10 @@
 // The backend with the least expected cost: of money, of time, and of an answer that is not good enough.
 
 import { OptionsError } from '../errors.ts'
+import { speedGuess, type Speed } from '../prediction/service-fit.ts'
 import { candidates } from './candidates.ts'
 import { costUsd } from './cost.ts'
-import type { BackendSpeed, BackendView, Mapper, MappingContext, MappingPrompt, MappingRequest } from './mapper.ts'
+import type { BackendView, Mapper, MappingContext, MappingPrompt, MappingRequest } from './mapper.ts'
 
 /** How to choose by load, cache, price and quality. */
 export interface LoadAwareOptions<Input = unknown, Results = unknown> {
@@ -26,8 +27,6 @@ export interface LoadAwareOptions<Input = unknown, Results = unknown> {
   risk?: (backend: BackendView, hardness: number) => number
 }
 
-/** Speed of a backend of which nothing is known yet, where nothing is known of others either. */
-const speedGuess: BackendSpeed = { msPerPromptToken: 0.1, msPerOutputToken: 10, serviceMs: 2_000 }
 const secondUsdDefault = 0.001
 
 interface Estimate {
@@ -45,7 +44,7 @@ interface Estimate {
  * prefilled and decoded there, at `secondUsd`; and the chance that it has to be done again at the best backend, at what
  * that would cost.
  *
- * Waiting is what queues there for each place of the window, at the service time of late. Prefill is of the tokens that
+ * Waiting is what a request that comes now is expected to wait there. Prefill is of the tokens that
  * are not cached there, so a switch of model pays for the lost prefix, in time and in price. The answer's length is
  * predicted from history. Speeds are measured under the load there is; a backend that has not answered yet counts as
  * fast as the average of those that have.
@@ -88,13 +87,12 @@ function estimateOf(
   backend: BackendView,
   outputTokens: number,
   prompt: MappingPrompt,
-  guess: BackendSpeed,
+  guess: Speed,
   secondUsd: number,
 ): Estimate {
   const speed = backend.speed ?? guess
   const cachedTokens = Math.min(prompt.tokens, prompt.cachedTokens(backend.name))
-  const ahead = Math.max(0, backend.inFlight + backend.waiting + 1 - backend.windowRequests)
-  const waitMs = (ahead / backend.windowRequests) * speed.serviceMs
+  const waitMs = backend.pace?.waitMs ?? 0
   const prefillMs = (prompt.tokens - cachedTokens) * speed.msPerPromptToken
   const decodeMs = outputTokens * speed.msPerOutputToken
   const usage = { promptTokens: prompt.tokens, cachedTokens, completionTokens: outputTokens }
@@ -119,11 +117,10 @@ function best(
   return { estimate, riskUsd: riskUsdOf(estimate) }
 }
 
-function averageSpeed(backends: readonly BackendView[]): BackendSpeed {
+function averageSpeed(backends: readonly BackendView[]): Speed {
   const known = backends.flatMap(({ speed }) => speed ?? [])
   if (known.length === 0) return speedGuess
-  const mean = (of: (speed: BackendSpeed) => number): number =>
-    known.reduce((sum, speed) => sum + of(speed), 0) / known.length
+  const mean = (of: (speed: Speed) => number): number => known.reduce((sum, speed) => sum + of(speed), 0) / known.length
   return {
     msPerPromptToken: mean((speed) => speed.msPerPromptToken),
     msPerOutputToken: mean((speed) => speed.msPerOutputToken),

@@ -1,6 +1,7 @@
 // The mapper contract: which backend and model a stage runs on.
 
 import type { Clock } from '../clock.ts'
+import type { Speed } from '../prediction/service-fit.ts'
 import type { Prices } from '../schema/backend.ts'
 import type { Capabilities } from '../schema/capabilities.ts'
 import type { ChatResult, InferenceParams } from '../schema/chat.ts'
@@ -24,20 +25,10 @@ export interface BackendView {
   /** 0..1, when the backend says. */
   quality?: number
   prices?: Prices
-  /** How fast it was lately; absent before its first answers. */
-  speed?: BackendSpeed
+  /** How fast it was lately, under the load that it had; absent before its first answers. */
+  speed?: Speed
   /** How long a request that comes now waits, and takes; the runtime gives it. */
   pace?: QueuePace
-}
-
-/** How fast a backend was lately, under the load that it had. */
-export interface BackendSpeed {
-  /** For each token of a prompt that is not cached, ms. */
-  msPerPromptToken: number
-  /** For each token of an answer, ms. */
-  msPerOutputToken: number
-  /** Of a turn, from grant to release, ms. */
-  serviceMs: number
 }
 
 /** What a stage needs of a backend. Checked for explicit mappings before a run, for others when they are made. */

@@ -1,7 +1,7 @@
 // Which of several replicas a stage goes to: by load and by prefix.
 
 import type { QueuePace } from '../schema/queue-pace.ts'
-import type { BackendSpeed } from './mapper.ts'
+import type { Speed } from '../prediction/service-fit.ts'
 
 /** One of several backends that may serve a stage. Plain data, as of the instant when the stage was mapped. */
 export interface Place {
@@ -16,7 +16,7 @@ export interface Place {
 export interface PlaceFacts {
   name: string
   pace?: QueuePace
-  speed?: Pick<BackendSpeed, 'msPerPromptToken'>
+  speed?: Pick<Speed, 'msPerPromptToken'>
 }
 
 /** Ms for a token of a prompt that is not cached, where nothing was measured (as in `StageHistory`). */

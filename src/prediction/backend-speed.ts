@@ -2,72 +2,18 @@
 //
 // Owns: for each backend, what a token of a prompt and a token of an answer took lately.
 // Does not own: what waits there, or who uses a prediction.
-// Invariants
-//   S1. Costs are never negative, whatever was measured.
-//   S2. State is a few sums a backend; old answers fade.
 // Service is time at the engine, from grant to release: under load it grows, and what is predicted with it.
 
-/** Speed of one backend, lately. */
-export interface Speed {
-  /** For each token of a prompt that is not cached, ms. */
-  msPerPromptToken: number
-  /** For each token of an answer, ms. */
-  msPerOutputToken: number
-  /** Of a turn, ms. */
-  serviceMs: number
-}
-
-/** Costs where nothing was measured: a model of some 8B on a data-centre GPU, lightly loaded. */
-const speedGuess: Readonly<Speed> = { msPerPromptToken: 0.1, msPerOutputToken: 10, serviceMs: 2_000 }
-
-/** What a new answer leaves of the weight of those before it: the last 50 count. */
-const fading = 0.98
-/** Tokens of the one answer, as guessed, that everything measured is weighed against. */
-const guessed = { promptTokens: 200, outputTokens: 20 }
-
-/** Least squares of `service = a * prompt tokens + b * output tokens`, with fading sums. */
-class Fit {
-  #weight = 0
-  #service = 0
-  #pp = guessed.promptTokens ** 2
-  #oo = guessed.outputTokens ** 2
-  #po = 0
-  #ps = this.#pp * speedGuess.msPerPromptToken
-  #os = this.#oo * speedGuess.msPerOutputToken
-
-  add(promptTokens: number, outputTokens: number, serviceMs: number): void {
-    this.#weight = this.#weight * fading + 1
-    this.#service = this.#service * fading + serviceMs
-    this.#pp = this.#pp * fading + promptTokens ** 2
-    this.#oo = this.#oo * fading + outputTokens ** 2
-    this.#po = this.#po * fading + promptTokens * outputTokens
-    this.#ps = this.#ps * fading + promptTokens * serviceMs
-    this.#os = this.#os * fading + outputTokens * serviceMs
-  }
-
-  get speed(): Speed {
-    const [pp, oo, po, ps, os] = [this.#pp, this.#oo, this.#po, this.#ps, this.#os]
-    const serviceMs = this.#service / this.#weight
-    const alone = (sum: number, square: number): number => (square > 0 ? Math.max(0, sum / square) : 0)
-    const determinant = pp * oo - po * po
-    // Prompts and answers that always have the same proportion tell nothing apart.
-    const distinct = determinant > 1e-9 * pp * oo
-    const prompt = distinct ? (ps * oo - os * po) / determinant : 0
-    const output = distinct ? (os * pp - ps * po) / determinant : alone(os, oo)
-    if (prompt < 0) return { msPerPromptToken: 0, msPerOutputToken: alone(os, oo), serviceMs }
-    if (output < 0) return { msPerPromptToken: alone(ps, pp), msPerOutputToken: 0, serviceMs }
-    return { msPerPromptToken: prompt, msPerOutputToken: output, serviceMs }
-  }
-}
+import { ServiceFit, type Speed } from './service-fit.ts'
 
 /** Speeds of backends, learned from their answers. */
 export class BackendSpeeds {
-  readonly #fits = new Map<string, Fit>()
+  readonly #fits = new Map<string, ServiceFit>()
 
   /** A turn was answered. */
   answered(backend: string, uncachedTokens: number, outputTokens: number, serviceMs: number): void {
     let fit = this.#fits.get(backend)
-    if (fit === undefined) this.#fits.set(backend, (fit = new Fit()))
+    if (fit === undefined) this.#fits.set(backend, (fit = new ServiceFit()))
     fit.add(uncachedTokens, outputTokens, serviceMs)
   }
 

@@ -9,13 +9,13 @@
 // Service is time at the engine: from grant to release.
 
 import { limits } from '../limits.ts'
+import { ServiceFit, speedGuess } from './service-fit.ts'
 import { Spread } from './spread.ts'
 
 /** Answers of a class before its history counts for more than what the stage asks for. */
 const historyMin = 3
-/** Ms of service for a token of the answer and for a token of the prompt that is not cached, where nothing is known. */
-const guessMsPerOutputToken = 10
-const guessMsPerPromptToken = 0.1
+/** Times the mean of a class that a prediction of its service may be more, or less: tokens beyond all that were seen. */
+const beyondMean = 8
 
 /** What is known of one stage class. */
 export interface StageClassFacts {
@@ -36,6 +36,7 @@ export interface StageClassFacts {
 interface Book {
   readonly output: Spread
   readonly turn: Spread
+  readonly fit: ServiceFit
   readonly stage: Spread
   predictions: number
   errorSum: number
@@ -52,12 +53,18 @@ export class StageHistory {
     return this.#version
   }
 
-  /** A turn was answered. */
-  answered(stageClass: string, outputTokens: number | undefined, serviceMs: number): void {
+  /** A turn was answered. `uncachedTokens` are those of its prompt that the engine computed. */
+  answered(
+    stageClass: string,
+    outputTokens: number | undefined,
+    serviceMs: number,
+    uncachedTokens: number | undefined,
+  ): void {
     const book = this.#touch(stageClass)
     this.#version++
     book.turn.add(serviceMs)
     if (outputTokens === undefined) return
+    if (uncachedTokens !== undefined) book.fit.add(uncachedTokens, outputTokens, serviceMs)
     const predicted = book.output.count >= historyMin ? book.output.mean! : undefined
     if (predicted !== undefined && outputTokens > 0) {
       book.predictions++
@@ -82,11 +89,14 @@ export class StageHistory {
     return book === undefined || book.output.count < historyMin ? asked : Math.min(asked, book.output.mean!)
   }
 
-  /** Service of the next turn, ms: what turns of the class took, else a guess from its tokens. */
+  /** Service of the next turn, ms: what tokens of the class took, not too far from the mean; without history a guess. */
   turnServiceMs(stageClass: string, uncachedTokens: number, outputTokens: number): number {
     const book = this.#books.get(stageClass)
-    if (book !== undefined && book.turn.count >= historyMin) return book.turn.mean!
-    return uncachedTokens * guessMsPerPromptToken + outputTokens * guessMsPerOutputToken
+    const { msPerPromptToken, msPerOutputToken } = book?.fit.speed ?? speedGuess
+    const fitted = uncachedTokens * msPerPromptToken + outputTokens * msPerOutputToken
+    if (book === undefined || book.turn.count < historyMin) return fitted
+    const mean = book.turn.mean!
+    return Math.min(mean * beyondMean, Math.max(mean / beyondMean, fitted))
   }
 
   /**
@@ -117,7 +127,14 @@ export class StageHistory {
   #touch(stageClass: string): Book {
     let book = this.#books.get(stageClass)
     if (book === undefined) {
-      book = { output: new Spread(), turn: new Spread(), stage: new Spread(), predictions: 0, errorSum: 0 }
+      book = {
+        output: new Spread(),
+        turn: new Spread(),
+        fit: new ServiceFit(),
+        stage: new Spread(),
+        predictions: 0,
+        errorSum: 0,
+      }
       this.#books.set(stageClass, book)
       if (this.#books.size > limits.stageClassesMax) this.#books.delete(this.#books.keys().next().value!)
     }

@@ -7,6 +7,7 @@
 //   P2. Every run of the workload is counted once: completed, truncated or failed.
 
 import { toOrlaError, type OrlaError } from '../errors.ts'
+import type { Mapper } from '../mapping/mapper.ts'
 import type { Runtime } from '../runtime-api.ts'
 import { arrivalGaps, type Arrivals } from '../simulator/workloads/arrivals.ts'
 import { RunPlayer, type PlayLimits } from '../simulator/workloads/run-player.ts'
@@ -16,7 +17,8 @@ import { workloadWorkflows } from './workload-workflow.ts'
 
 /** How to play a workload. */
 export interface PlayOptions extends PlayLimits {
-  backend: string
+  /** Where its stages run: a backend, or what decides. */
+  backend: string | Mapper<RunPlayer>
   arrivals: Arrivals
   /** Milliseconds that one request may take. */
   timeoutMs: number

@@ -1,5 +1,6 @@
 // Runs of a workload as workflows: a step is a stage whose turns are known beforehand.
 
+import type { Mapper } from '../mapping/mapper.ts'
 import type { RunPlayer } from '../simulator/workloads/run-player.ts'
 import type { WorkloadStep } from '../simulator/workloads/workload.ts'
 import type { Workflow } from '../workflow/builder.ts'
@@ -8,7 +9,8 @@ import type { ScriptedTurn, StageContext, WorkflowDefinition } from '../workflow
 
 /** What every stage of a workload has. */
 export interface WorkloadStageOptions {
-  backend: string
+  /** Where it runs: a backend, or what decides. */
+  backend: string | Mapper<RunPlayer>
   /** Milliseconds from grant to first token, between tokens, and of a request as a whole. */
   timeoutMs: number
 }
@@ -30,7 +32,9 @@ export function workloadWorkflows(
     const shape = JSON.stringify(steps.map((step) => [step.name, step.after]))
     let workflow = known.get(shape)
     if (workflow === undefined) {
-      const backendReferences = [{ path: `stages.${steps[0]!.name}.backend`, backend: options.backend }]
+      const { backend } = options
+      const backendReferences =
+        typeof backend === 'string' ? [{ path: `stages.${steps[0]!.name}.backend`, backend }] : []
       workflow = { name, backendReferences, definition: compile(name, steps, options) }
       if (known.size >= shapesMax) known.clear()
       known.set(shape, workflow)
@@ -50,7 +54,7 @@ function compile(
     stages: steps.map((step, index) => ({
       name: step.name,
       options: {
-        backend,
+        ...(typeof backend === 'string' ? { backend } : { mapping: backend as Mapper }),
         ...(step.after.length > 0 && { after: [...step.after] }),
         timeouts: { firstTokenMs: timeoutMs, idleMs: timeoutMs, totalMs: timeoutMs },
         // A step without a turn that fits is skipped, and so is what depends on nothing else.

@@ -43,9 +43,8 @@ async function chosen(
 
 describe('a load-aware mapper', () => {
   test('goes where the queue is shorter, at the pace of the backend', async () => {
-    const queue = { inFlight: 10, waiting: 20 }
+    const queue = { pace: { waitMs: 4_200 } }
     expect((await chosen({}, [view('a', queue), view('b')])).backend).toBe('b')
-    // Twenty-one before it in ten places of two seconds.
     expect((await chosen({}, [view('a', queue)])).figures).toMatchObject({
       waitMs: 4_200,
       prefillMs: 1_000,
@@ -54,10 +53,10 @@ describe('a load-aware mapper', () => {
   })
 
   test('stays where the prompt is cached, until the queue there costs more than computing it again', async () => {
-    const at = (waiting: number) => chosen({}, [view('a', { inFlight: 10, waiting }), view('b')], { a: 900 })
+    const at = (waitMs: number) => chosen({}, [view('a', { pace: { waitMs } }), view('b')], { a: 900 })
     expect((await at(0)).backend).toBe('a')
-    expect((await at(3)).backend).toBe('a')
-    expect((await at(9)).backend).toBe('b')
+    expect((await at(800)).backend).toBe('a')
+    expect((await at(1_000)).backend).toBe('b')
   })
 
   test('takes the cheap one when a second is worth little, the fast one when it is worth much', async () => {
@@ -92,14 +91,14 @@ describe('a load-aware mapper', () => {
     expect((await chosen(options, [light, heavy])).backend).toBe('heavy')
     expect(asked).toBe(1)
     // The light one is so full that nobody goes there.
-    const full = view('light', { prices: price(1), inFlight: 10, waiting: 1_000 })
+    const full = view('light', { prices: price(1), pace: { waitMs: 200_000 } })
     expect((await chosen(options, [full, heavy])).backend).toBe('heavy')
     expect(asked).toBe(1)
   })
 
   test('takes a backend that has not answered yet for as fast as the others are on average', async () => {
     const { speed: _, ...unknown } = view('new')
-    expect((await chosen({}, [view('a', { inFlight: 10, waiting: 1 }), unknown])).backend).toBe('new')
+    expect((await chosen({}, [view('a', { pace: { waitMs: 400 } }), unknown])).backend).toBe('new')
     expect((await chosen({}, [unknown])).figures).toMatchObject({ prefillMs: 100, decodeMs: 1_000 })
   })
 })

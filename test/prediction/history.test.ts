@@ -45,13 +45,26 @@ describe('the history of stage classes', () => {
   test('counts for more than what a stage asks for once there is some, and never exceeds it', () => {
     const history = new StageHistory()
     expect(history.outputTokens('w/s', 500)).toBe(500)
-    for (let i = 0; i < 5; i++) history.answered('w/s', 40, 400)
+    for (let i = 0; i < 5; i++) history.answered('w/s', 40, 400, 0)
     expect(history.outputTokens('w/s', 500)).toBeCloseTo(40)
     expect(history.outputTokens('w/s', 8)).toBe(8)
-    expect(history.turnServiceMs('w/s', 1e6, 1e6)).toBeCloseTo(400)
+    expect(history.turnServiceMs('w/s', 0, 40)).toBeCloseTo(400, -1)
+    // Tokens beyond all that were seen count, but not without end.
+    expect(history.turnServiceMs('w/s', 1e6, 1e6)).toBeCloseTo(8 * 400)
     const [facts] = history.facts()
     expect(facts).toMatchObject({ stageClass: 'w/s', answers: 5 })
     expect(facts!.outputErrorShare).toBeCloseTo(0)
+  })
+
+  test('tells turns of one class apart by their tokens', () => {
+    const history = new StageHistory()
+    for (let i = 0; i < 50; i++) {
+      const tokens = 1_000 + ((i * 777) % 5_000)
+      history.answered('w/s', 100, 500 + tokens / 2, tokens)
+    }
+    const [short, long] = [1_000, 6_000].map((tokens) => history.turnServiceMs('w/s', tokens, 100))
+    expect(short).toBeCloseTo(1_000, -2)
+    expect(long).toBeCloseTo(3_500, -2)
   })
 
   test('expects of a stage that has run long that it runs on', () => {
