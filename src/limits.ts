@@ -44,6 +44,14 @@ export const limits = {
   feedbackPerDecisionMax: 16,
   /** Labels of one entry of feedback. */
   feedbackLabelsMax: 32,
+  /** Stage classes that one learned mapper knows, at some 15 kB for two backends and eighteen features. */
+  learnedClassesMax: 1_000,
+  /** Backends that a learned mapper knows of one stage class. */
+  learnedArmsMax: 64,
+  /** Features of one request that a learned mapper takes; a decision costs their third power. */
+  learnedFeaturesMax: 64,
+  /** Outcomes that a learned mapper remembers to count each once: as many as feedback may still be given on. */
+  learnedOutcomesMax: 20_000,
   /** Stages that may wait for their mappers at once; more are refused. */
   mappingsPendingMax: 10_000,
   /** Milliseconds that a mapper may take, its calls of models included. */
