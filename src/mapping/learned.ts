@@ -135,7 +135,7 @@ const charsPerToken = 4
  *
  * Quality is the expected rating times the share of stages that complete. Ratings come from outside (see `MappingOutcome`);
  * a stage that failed needs none, a cancelled one teaches nothing. Prices and `quality` of the backends are the first
- * guesses. O(features^2) for an outcome, O(features^3) for each backend at the decision after one.
+ * guesses. For each backend O(features^2) for an outcome, O(features^3) for the decision after one.
  *
  * @throws {OptionsError} `ORLA_OPTIONS` with every problem of the options, of `from` too
  */
