@@ -13,7 +13,7 @@ const floors: [prefix: string, floor: number][] = [
   ['src/feed.ts', 0.4],
   ['src/prompts/', 1],
   ['src/scheduling/', 1],
-  ['src/prediction/', 1],
+  ['src/prediction/', 0.9],
   ['src/mapping/', 1],
   ['src/memory/', 1],
   ['src/accounting/', 1.2],
