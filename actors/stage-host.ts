@@ -11,7 +11,7 @@ import type { StageHistory } from '../src/prediction/stage-history.ts'
 import type { Prices } from '../src/schema/backend.ts'
 import type { TokenCorrection } from '../src/prompts/correction.ts'
 import type { CompiledPrompt } from '../src/prompts/template.ts'
-import type { ChatRequest, DeltaChannel, ToolSpec } from '../src/schema/chat.ts'
+import type { ChatRequest, ChatResult, DeltaChannel, ToolSpec } from '../src/schema/chat.ts'
 import type { Message } from '../src/schema/message.ts'
 import type { Transition } from '../src/schema/transition.ts'
 import type { StageContext, StageDefinition } from '../src/workflow/definition.ts'
@@ -41,6 +41,13 @@ export interface Foresight {
   ): void
 }
 
+/** Takes requests that were answered, to ask them of another backend too. */
+export interface Shadow {
+  /** Whether the next of a stage class is wanted. */
+  draws(stageClass: string): boolean
+  take(stageClass: string, request: ChatRequest, context: ChatContext, result: ChatResult): void
+}
+
 /** Services of the runtime that every stage uses. */
 export interface StageServices {
   clock: Clock
@@ -62,6 +69,8 @@ export interface StageServices {
   foresight: Foresight | undefined
   /** Hears of every turn that got its answer. */
   recorder: RunRecorder | undefined
+  /** Draws requests to be copied to shadow variants, and takes them; undefined where there is none. */
+  shadow: Shadow | undefined
   /** Model that a backend serves by default. */
   modelOf(backend: string): string
   /** What tokens cost at a backend; undefined where nobody says. */

@@ -512,9 +512,10 @@ export class StageActor {
     }
     // Tenants other than the default one do not share a prefix cache.
     if (tenant !== 'default') context.salt = tenant
-    this.#call = this.#services.infer(this.#backend, this.#request(), context, sink, this.definition.timeouts)
+    const request = this.#request()
+    this.#call = this.#services.infer(this.#backend, request, context, sink, this.definition.timeouts)
     this.#call.result.then(
-      (result) => this.#if(epoch, () => this.#onAnswer(turn, result)),
+      (result) => this.#if(epoch, () => this.#onAnswer(turn, result, request, context)),
       (error: unknown) =>
         this.#if(epoch, () =>
           this.#onInferenceError(turn, toOrlaError(error, 'ORLA_BACKEND_PROTOCOL', 'the driver failed')),
@@ -555,8 +556,10 @@ export class StageActor {
     this.#host.token(this.definition.name, turn.number, channel, text)
   }
 
-  #onAnswer(turn: Turn, result: ChatResult): void {
+  #onAnswer(turn: Turn, result: ChatResult, request: ChatRequest, context: ChatContext): void {
     const { usage, finishReason } = result
+    const { shadow } = this.#services
+    if (shadow?.draws(this.definition.stageClass)) shadow.take(this.definition.stageClass, request, context, result)
     const serviceMs = this.#services.clock.nowMs() - turn.grantedAtMs
     this.#servedMs += serviceMs
     const { promptTokens, cachedTokens = 0, completionTokens } = usage

@@ -99,6 +99,8 @@ export type {
 // Money and worth
 export type { Account } from './accounting/accounts.ts'
 export type { BudgetLimit, BudgetsOptions, BudgetStatus } from './accounting/shared-budgets.ts'
+export type { ShadowOptions, ShadowPair, Shadows } from './accounting/shadow-plan.ts'
+export type { ShadowStatus } from './runtime-shadows.ts'
 export type { PriceOptions, PriceStatus } from './services/price-source.ts'
 export type { Prices } from './schema/backend.ts'
 export type { DecisionRecord, FeedbackEntry } from './accounting/decisions.ts'

@@ -32,6 +32,10 @@ export const limits = {
   pricesMax: 20_000,
   /** Milliseconds after which a list of prices that could not be fetched is asked for again. */
   priceRetryMs: 60_000,
+  /** Copies of requests at shadow variants under way at once. */
+  shadowsInFlightMax: 64,
+  /** Of these, of one stage class. */
+  shadowsInFlightDefault: 4,
   /** Budgets of stage classes, and of tenants. */
   budgetsMax: 10_000,
   /** Accounts, by stage class, backend and variant, at some 2 kB each. What is beyond is added up in one. */

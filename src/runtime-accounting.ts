@@ -33,7 +33,8 @@ export interface AccountingInput {
 /** The books of one runtime. */
 export class RuntimeAccounting {
   readonly #input: AccountingInput
-  readonly #accounts = new Accounts()
+  /** What stages and copies cost, took and were worth. */
+  readonly books = new Accounts()
   readonly #decisions: Decisions
   readonly #bookkeeping: Bookkeeping
 
@@ -53,7 +54,7 @@ export class RuntimeAccounting {
         recorder?.feedback?.(decision.record(), entry)
       },
     })
-    this.#bookkeeping = new Bookkeeping(this.#accounts, this.#decisions)
+    this.#bookkeeping = new Bookkeeping(this.books, this.#decisions)
   }
 
   /** Takes a transition of any run. */
@@ -127,7 +128,7 @@ export class RuntimeAccounting {
   }
 
   accounts(): Account[] {
-    return this.#accounts.list()
+    return this.books.list()
   }
 
   ratedDecisions(): DecisionRecord[] {

@@ -8,6 +8,8 @@ import type { DecisionRecord } from './accounting/decisions.ts'
 import { BudgetsSchema, type BudgetsOptions, type BudgetStatus } from './accounting/shared-budgets.ts'
 import type { CacheDecision, WindowStatus } from '../actors/memory-manager.ts'
 import type { PrewarmTotals } from '../actors/memory-prewarm.ts'
+import { shadowIssues, type Shadows } from './accounting/shadow-plan.ts'
+import type { ShadowStatus } from './runtime-shadows.ts'
 import type { Clock } from './clock.ts'
 import type { BackendDefinition } from './engines/backend-definition.ts'
 import type { ProbeResult } from './engines/driver.ts'
@@ -96,6 +98,11 @@ export interface RuntimeOptions {
   pools?: Pools
   /** Whether requests that wait at a replica may be moved to another, default true. */
   reroute?: boolean
+  /**
+   * Stage classes (`workflow/stage`) of whose requests a share is copied to another backend, after they were answered. What
+   * it says is accounted for as the variant `shadow:<backend>`; no run waits for it, pays for it, or sees it.
+   */
+  shadows?: Shadows
   /** Prices from a URL, by name of a backend or model, which go before those of backends' settings. */
   prices?: PriceOptions
   /** Time and chance. Default: the computer's own time. */
@@ -217,6 +224,8 @@ export interface Runtime extends AsyncDisposable {
   stageClasses(): StageClassFacts[]
   /** What stages cost, took and were worth, by stage class, backend, and who decided that they run there. */
   accounts(): Account[]
+  /** Shadow variants, and how many copies there were. */
+  shadows(): ShadowStatus[]
   /** How the list of prices is that options name; undefined without one. */
   prices(): PriceStatus | undefined
   /** Budgets of stage classes and tenants, and what is left of them. */
@@ -326,6 +335,7 @@ export function checkRuntimeOptions(options: RuntimeOptions): void {
   issues.push(...failoverIssues(options))
   issues.push(...poolIssues(options.pools ?? {}, options.backends ?? {}))
   issues.push(...memoryIssues(options.memory, names))
+  issues.push(...shadowIssues(options.shadows, names))
   const budgets = BudgetsSchema.optional().safeParse(options.budgets)
   if (!budgets.success) issues.push(...issuesOf(budgets.error, 'budgets'))
   if (issues.length > 0) throw new OptionsError('runtime options', issues)

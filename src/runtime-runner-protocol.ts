@@ -8,6 +8,7 @@ import type { ActorMessage, Address } from '../actors/messages.ts'
 import type { RunAgain } from '../actors/workflow.ts'
 import type { CancelledBy, ErrorFacts } from './errors.ts'
 import type { StageHistory } from './prediction/stage-history.ts'
+import type { Answered } from './runtime-shadows.ts'
 import type { Prices } from './schema/backend.ts'
 import type { TokenEvent, Transition } from './schema/transition.ts'
 import type { RunOutcome } from './workflow/report.ts'
@@ -67,6 +68,7 @@ export type FromRunner =
   | { type: 'dropped'; runId: string; atMs: number; count: number }
   | { type: 'ended'; outcome: RunOutcome }
   | { type: 'turn'; facts: TurnFacts }
+  | { type: 'shadow'; answered: Answered }
   | { type: 'answered'; told: Parameters<StageHistory['answered']> }
   | { type: 'completed'; told: Parameters<StageHistory['completed']> }
   | { type: 'toolDone'; call: number; ok: true; value: unknown }
@@ -93,6 +95,8 @@ export interface RunnerBoot {
   watched: boolean
   /** Whether somebody records turns. */
   records: boolean
+  /** Shares of requests that are copied to shadow variants, by stage class. */
+  shadows: Readonly<Record<string, number>>
 }
 
 /** Control calls of a runner, over Comlink. */

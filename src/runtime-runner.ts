@@ -24,6 +24,7 @@ import { CriticalPaths } from './prediction/critical-path.ts'
 import { StageHistory } from './prediction/stage-history.ts'
 import { DriverLease } from './runtime-driver-lease.ts'
 import { loadModule, type WorkflowModule } from './runtime-modules.ts'
+import { shadowOf } from './runtime-shadows.ts'
 import {
   Outbox,
   type BackendGlimpse,
@@ -152,6 +153,9 @@ class Runner {
       correction: createTokenCorrection(),
       recorder: boot.records ? { turn: (facts) => outbox.send({ type: 'turn', facts }), ended() {} } : undefined,
       foresight: undefined,
+      shadow: shadowOf(boot.shadows, clock.random(`shadows/${boot.index}`), (answered) =>
+        outbox.send({ type: 'shadow', answered }),
+      ),
       measure: (messages, tools) => this.#prompts.measure(messages, { tools }),
       render: (prompt, context) => {
         const built = this.#prompts.render(prompt, context)

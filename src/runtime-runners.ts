@@ -19,6 +19,7 @@ import type { Feed } from './feed.ts'
 import { limits } from './limits.ts'
 import type { Logger } from './log.ts'
 import type { RunnerStatus } from './runtime-api.ts'
+import type { Answered } from './runtime-shadows.ts'
 import type { ThreadsPlan } from './runtime-modules.ts'
 import { RemoteRun, toolKey, type Shard } from './runtime-remote-run.ts'
 import {
@@ -46,6 +47,8 @@ export interface RunnersInput {
   supervisor: Supervisor
   feed: Feed
   recorder: RunRecorder | undefined
+  /** A request was drawn to be copied. */
+  shadow(answered: Answered): void
   history: StageHistory
   backends(): BackendGlimpse[]
   /** Whether any policy reads forecasts. */
@@ -369,6 +372,8 @@ export class Runners {
       case 'turn':
         this.#input.recorder?.turn(message.facts)
         return
+      case 'shadow':
+        return this.#input.shadow(message.answered)
       case 'answered':
         return this.#input.history.answered(...message.told)
       case 'completed':

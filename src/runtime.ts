@@ -27,6 +27,7 @@ import type {
 } from '../actors/messages.ts'
 import type { Account } from './accounting/accounts.ts'
 import type { DecisionRecord } from './accounting/decisions.ts'
+import { shadowPlan } from './accounting/shadow-plan.ts'
 import type { BudgetStatus } from './accounting/shared-budgets.ts'
 import { rerouterLogic, type RerouterState } from '../actors/rerouter.ts'
 import { startRoot } from '../actors/root.ts'
@@ -69,6 +70,7 @@ import { RuntimeMapping } from './runtime-mapping.ts'
 import { PolicyNames } from './runtime-policies.ts'
 import type { RemoteRun } from './runtime-remote-run.ts'
 import type { Runners } from './runtime-runners.ts'
+import { RuntimeShadows, shadowOf, type ShadowStatus } from './runtime-shadows.ts'
 import { PriceSource, type PriceStatus } from './services/price-source.ts'
 import { parseOptions } from './schema/options.ts'
 import { check, type Checked } from './schema/standard.ts'
@@ -192,6 +194,7 @@ class OrlaRuntime implements Runtime {
   readonly #policies = new PolicyNames()
   readonly #history = new StageHistory()
   readonly #accounting: RuntimeAccounting
+  readonly #shadows: RuntimeShadows | undefined
   readonly #prices: PriceSource | undefined
   readonly #backends: Backends
   readonly #definitions: Definitions
@@ -235,6 +238,19 @@ class OrlaRuntime implements Runtime {
       budgets: options.budgets,
       pricesOf: (backend) => this.#backends.pricesOf(backend),
     })
+    const shadows =
+      options.shadows &&
+      new RuntimeShadows({
+        plan: shadowPlan(options.shadows),
+        clock,
+        log,
+        accounts: this.#accounting.books,
+        modelOf: (backend) => this.#backends.modelOf(backend),
+        pricesOf: (backend) => this.#backends.pricesOf(backend),
+        freeSlots: (backend) => this.#backends.freeSlots(backend),
+        chat: (backend, request, context) => this.#backends.chatAhead(backend, request, context),
+      })
+    this.#shadows = shadows
 
     const post = this.#post.bind(this)
     const pools = options.pools ?? {}
@@ -353,6 +369,7 @@ class OrlaRuntime implements Runtime {
       paths: new CriticalPaths(this.#history),
       forecasts: () => this.#policies.forecasts,
       recorder: options.recorder,
+      shadow: shadows && shadowOf(shadows.shares, clock.random('shadows'), (answered) => shadows.copy(answered)),
       foresight: this.#foresight,
       measure,
       render,
@@ -389,12 +406,14 @@ class OrlaRuntime implements Runtime {
         pools: Object.keys(pools),
         prompts: options.prompts ?? {},
         records: options.recorder !== undefined,
+        shadows: shadows?.shares ?? {},
       },
       clock,
       log,
       supervisor: this.#supervisor('runners', 'one-for-one', plan),
       feed: this.#feed,
       recorder: options.recorder,
+      shadow: (answered) => shadows?.copy(answered),
       history: this.#history,
       backends: () => this.#backends.glimpses(),
       forecasts: () => this.#policies.forecasts,
@@ -553,6 +572,10 @@ class OrlaRuntime implements Runtime {
     return this.#prices?.status()
   }
 
+  shadows(): ShadowStatus[] {
+    return this.#shadows?.status() ?? []
+  }
+
   budgets(): BudgetStatus[] {
     return this.#accounting.budgets()
   }
@@ -636,6 +659,7 @@ class OrlaRuntime implements Runtime {
 
   async #close(): Promise<void> {
     this.#prices?.close()
+    this.#shadows?.close()
     this.#backends.halt()
     const shutdown = new CancelledError('shutdown', 'the runtime is closing')
     for (const { actor } of this.#runs.values()) actor.cancel(shutdown)
@@ -700,6 +724,7 @@ class OrlaRuntime implements Runtime {
 
   #handToBackend(name: string, message: BackendMessage): boolean {
     const refusal = this.#accounting.passes(name, message)
+    if (refusal === undefined) this.#shadows?.makesWay(name, message)
     if (refusal === undefined || message.type !== 'backend.request') return this.#backends.receive(name, message)
     const { requestId } = message.request
     this.#post(message.replyTo, { type: 'stage.rejected', requestId, error: refusal.toJSON() })

@@ -46,6 +46,7 @@ class Control {
       prompts: {},
       watched: false,
       records: false,
+      shadows: {},
       ...change,
     })
   }
