@@ -10,7 +10,7 @@
 
 import type { Clock } from '../src/clock.ts'
 import type { ChatCall, ChatContext, ChatSink } from '../src/engines/driver.ts'
-import { blamesBackend, CancelledError, errorFromFacts, OrlaError, toOrlaError } from '../src/errors.ts'
+import { CancelledError, errorFromFacts, healthVerdict, OrlaError, toOrlaError } from '../src/errors.ts'
 import { limits } from '../src/limits.ts'
 import { costUsd } from '../src/mapping/cost.ts'
 import type { PromptMeasure } from '../src/prompts/conversation.ts'
@@ -179,8 +179,7 @@ export class SideCalls {
       },
       (cause: unknown) => {
         const error = toOrlaError(cause, 'ORLA_BACKEND_PROTOCOL', 'the driver failed')
-        const verdict = error instanceof CancelledError ? 'inconclusive' : blamesBackend(error) ? 'faulty' : 'ok'
-        release(verdict, { costUsd: 0 })
+        release(healthVerdict(error), { costUsd: 0 })
         this.#settle(requestId, () => pending.reject(error))
       },
     )

@@ -19,6 +19,7 @@ import {
   blamesBackend,
   CancelledError,
   errorFromFacts,
+  healthVerdict,
   messageOf,
   OrlaError,
   StageError,
@@ -652,7 +653,7 @@ export class StageActor {
     try {
       this.#retryOrFail(turn, error)
     } finally {
-      this.#releaseSlot(requestId, blamesBackend(error) ? 'faulty' : 'ok', backend)
+      this.#releaseSlot(requestId, healthVerdict(error), backend)
     }
   }
 

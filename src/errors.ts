@@ -324,7 +324,18 @@ export function assert(condition: unknown, message: string, details?: Record<str
   if (!condition) throw new InvariantError(message, details)
 }
 
-/** Whether a failure says that the backend is sick, rather than that the request was wrong. */
+/** Whether an engine has more to do than it takes now (429). It is not sick: it says so, and when to come again. */
+function saysOverloaded(error: OrlaError): boolean {
+  return error.code === 'ORLA_BACKEND_HTTP' && error.retryable && error.details?.['status'] === 429
+}
+
+/** What a failure says of the backend's health: it is sick; nothing; or it is well, and the request was wrong. */
+export function healthVerdict(error: OrlaError): 'ok' | 'faulty' | 'inconclusive' {
+  if (error instanceof CancelledError || saysOverloaded(error)) return 'inconclusive'
+  return blamesBackend(error) ? 'faulty' : 'ok'
+}
+
+/** Whether a failure says that the backend is sick or overloaded, rather than that the request was wrong. */
 export function blamesBackend(error: OrlaError): boolean {
   switch (error.code) {
     case 'ORLA_BACKEND_UNREACHABLE':
