@@ -22,6 +22,14 @@ const benches: Record<string, Entry> = {
     about: 'a stage whose model answers at once: Orla beside agent frameworks, XState, a queue and bare promises',
     load: () => import('./overhead.ts'),
   },
+  http: {
+    about: 'a call over loopback HTTP: Orla beside undici by hand, the openai client and the AI SDK',
+    load: () => import('./http.ts'),
+  },
+  scale: {
+    about: 'many live runs: memory, start, CPU a stage, cancelling all; what finished runs leave',
+    load: () => import('./scale.ts'),
+  },
   threads: {
     about: 'the same work on 0, 1 and 2 runner threads: CPU a stage, loop delay, messages',
     load: () => import('./threads.ts'),

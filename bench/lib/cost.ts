@@ -7,24 +7,43 @@ export interface Cost {
   wallUs: number
 }
 
-/** Runs `work` and says what one of its `operations` cost. Collects garbage first, where `--expose-gc` allows it. */
-export async function costOf(operations: number, work: () => Promise<void>): Promise<Cost> {
+/**
+ * Runs `work` and says what one of its operations cost. Collects garbage first, where `--expose-gc` allows it.
+ *
+ * @param work - resolves with the number of operations that it did
+ */
+export async function costOf(work: () => Promise<number>): Promise<Cost> {
   globalThis.gc?.()
   const cpu = process.cpuUsage()
   const startedAtMs = performance.now()
-  await work()
+  const operations = await work()
   const wallUs = (performance.now() - startedAtMs) * 1_000
   const { user, system } = process.cpuUsage(cpu)
   return { cpuUs: (user + system) / operations, wallUs: wallUs / operations }
 }
 
-/** Calls `run` `runs` times, `atOnce` of them at any time, the next as soon as one has ended. */
-export async function inLanes(runs: number, atOnce: number, run: () => Promise<unknown>): Promise<void> {
+/** Calls `run` `runs` times, `atOnce` of them at any time, the next as soon as one has ended. Resolves with `runs`. */
+export async function inLanes(runs: number, atOnce: number, run: () => Promise<unknown>): Promise<number> {
   let left = runs
   const lane = async (): Promise<void> => {
     while (left-- > 0) await run()
   }
   await Promise.all(Array.from({ length: Math.min(atOnce, runs) }, lane))
+  return runs
+}
+
+/** The same for as long as `forMs`; what has begun then is waited for. Resolves with the number of calls. */
+export async function inLanesFor(forMs: number, atOnce: number, run: () => Promise<unknown>): Promise<number> {
+  const endsAtMs = performance.now() + forMs
+  let runs = 0
+  const lane = async (): Promise<void> => {
+    do {
+      await run()
+      runs++
+    } while (performance.now() < endsAtMs)
+  }
+  await Promise.all(Array.from({ length: atOnce }, lane))
+  return runs
 }
 
 /** Rounds that a heap gets to settle: finalizers and weak references need turns of the loop between collections. */

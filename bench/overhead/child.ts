@@ -60,7 +60,10 @@ function subjectOf(shapeName: string): Promise<Subject> {
 async function sample(subject: Subject, runs: number, atOnce: number): Promise<Cost> {
   const stages = runs * stagesOf(subject.shape)
   const before = subject.calls
-  const cost = await costOf(stages, () => inLanes(runs, atOnce, () => subject.run()))
+  const cost = await costOf(async () => {
+    await inLanes(runs, atOnce, () => subject.run())
+    return stages
+  })
   if (subject.calls - before !== stages) {
     throw new Error(`${name} ran ${subject.calls - before} stages of ${subject.shape.name} instead of ${stages}`)
   }
