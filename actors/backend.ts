@@ -3,8 +3,8 @@
 // Owns: the sub-queues of one backend, its window, its leases, and whether it admits anything (health machine).
 // Does not own: which stage comes here (mapper), bytes on the wire (the stage infers through the driver), KV cache
 // (memory manager).
-// In:  backend.request, backend.admitted, backend.withdraw, backend.release, backend.reroute, backend.reconfigure,
-//      backend.replaced, backend.remove, backend.readmit, backend.drain, backend.resume
+// In:  backend.request, backend.admitted, backend.withdraw, backend.release, backend.reroute, backend.tenantRoom,
+//      backend.reconfigure, backend.replaced, backend.remove, backend.readmit, backend.drain, backend.resume
 // Out: stage.granted, stage.rejected; with a KV window memory.admit, memory.left, memory.forced; rerouter.wake when a
 //      request waits that may go elsewhere
 // Invariants
@@ -30,6 +30,7 @@ import type { Movable } from '../src/scheduling/reroute.ts'
 import { SubQueues, type SubQueueLoad } from '../src/scheduling/sub-queues.ts'
 import type { RequestView } from '../src/scheduling/request-view.ts'
 import { RequestWindow } from '../src/scheduling/window.ts'
+import type { TenantGate } from '../src/scheduling/tenant-gate.ts'
 import { actorClock, guarded, stateLogic, type ActorState } from './logic.ts'
 import type {
   BackendMessage,
@@ -40,6 +41,7 @@ import type {
   MemoryMessage,
   Post,
 } from './messages.ts'
+import { Parking, tokensOf } from './parking.ts'
 
 /** What a backend actor is made with. */
 export interface BackendInput {
@@ -54,6 +56,8 @@ export interface BackendInput {
   adopts?: BackendRemains | undefined
   /** Hears that its health is another now. */
   healthChanged?: (() => void) | undefined
+  /** What tenants may have; undefined where none is limited. */
+  tenants?: TenantGate | undefined
   /** True while no other backend can serve in its place. */
   isLast(): boolean
   /** Finds a policy by name, for reconfiguration. */
@@ -82,12 +86,21 @@ export interface BackendLoad {
 /** What a backend actor that broke leaves to the next. */
 export interface BackendRemains {
   /** Requests in flight: their slots are taken. */
-  leases: readonly string[]
+  leases: ReadonlyMap<string, Lease>
   windowRequests: number
   queueCapacity: number
   policies: SchedulingPolicies
   /** Health that somebody asked for. */
   asked: 'draining' | 'removed' | undefined
+}
+
+/** A slot that is taken. */
+interface Lease {
+  /** Ms on the runtime's clock. */
+  readonly grantedAtMs: number
+  readonly tenant: string
+  /** That it was expected to take of its tenant's. */
+  readonly tokens: number
 }
 
 /** A request that waits for a place in the KV window. */
@@ -105,8 +118,9 @@ export class BackendState implements ActorState<BackendMessage> {
   readonly #health: ActorRefFrom<typeof backendMachine>
   /** Where to answer, for requests that wait. */
   readonly #replyTo = new Map<string, CallerAddress>()
-  /** When each was granted, ms. */
-  readonly #leases = new Map<string, number>()
+  readonly #leases = new Map<string, Lease>()
+  /** Requests of tenants that have as much as they may; undefined where no tenant is limited. */
+  readonly #parking: Parking | undefined
   /** Where else requests that wait may be served. */
   readonly #among = new Map<string, readonly string[]>()
   readonly #meter = new ServiceMeter()
@@ -137,6 +151,17 @@ export class BackendState implements ActorState<BackendMessage> {
     this.#queues = new SubQueues(input.policies, (policy, message) =>
       input.log.error({ backend: input.name, policy }, `scheduling policy failed, using arrival order: ${message}`),
     )
+    this.#parking =
+      input.tenants &&
+      new Parking({
+        backend: input.name,
+        gate: input.tenants,
+        queues: this.#queues,
+        clock: input.clock,
+        post: input.post,
+        grant: () => this.#grant(),
+        guarded: (what, run) => this.#guarded(what, run),
+      })
     this.#health = createActor(backendMachine, { input: input.breaker, clock: actorClock(input.clock) })
     this.#health.subscribe({
       // XState lets what an observer throws end the process.
@@ -158,6 +183,9 @@ export class BackendState implements ActorState<BackendMessage> {
         return this.#withdraw(message.requestId)
       case 'backend.release':
         return this.#release(message.requestId, message.verdict, message.served)
+      case 'backend.tenantRoom':
+        this.#parking?.wake(message.tenant)
+        return this.#grant()
       case 'backend.reroute':
         return this.#reroute(message)
       case 'backend.reconfigure':
@@ -186,7 +214,7 @@ export class BackendState implements ActorState<BackendMessage> {
     return {
       health: this.#health.getSnapshot().value,
       inFlight: this.#window.inFlight,
-      waiting: this.#queues.size,
+      waiting: this.#waits,
       held: this.#held.size,
       windowRequests: this.#window.size,
       queueCapacity: this.#queueCapacity,
@@ -197,7 +225,7 @@ export class BackendState implements ActorState<BackendMessage> {
 
   /** How fast its queue moves. */
   pace(): QueuePace {
-    return this.#meter.pace(this.#input.clock.nowMs(), this.#queues.size + this.#held.size, this.#window.size)
+    return this.#meter.pace(this.#input.clock.nowMs(), this.#waits + this.#held.size, this.#window.size)
   }
 
   /** What waits and may be served elsewhere, the last to arrive first. O(n) for n that wait. */
@@ -233,7 +261,7 @@ export class BackendState implements ActorState<BackendMessage> {
   leave(): BackendRemains {
     this.stop()
     this.#left = true
-    const leases = new Set(this.#leases.keys())
+    const leases = new Map(this.#leases)
     const waiting = this.#waiting()
     if (this.#fatal?.type === 'backend.release') leases.delete(this.#fatal.requestId)
     if (this.#fatal?.type === 'backend.request' && !leases.has(this.#fatal.request.requestId)) {
@@ -251,7 +279,7 @@ export class BackendState implements ActorState<BackendMessage> {
     }
     const draining = this.#health.getSnapshot().value === 'draining'
     return {
-      leases: [...leases],
+      leases,
       windowRequests: this.#window.size,
       queueCapacity: this.#queueCapacity,
       policies: this.#queues.policies,
@@ -262,11 +290,12 @@ export class BackendState implements ActorState<BackendMessage> {
   /** Ends the health machine and the timers. */
   stop(): void {
     this.#input.clock.clearTimer(this.#holdTimer)
+    this.#parking?.stop()
     this.#health.stop()
   }
 
   #enqueue({ request, replyTo, retry = false, aside = false, among }: BackendRequest): void {
-    const rejection = this.#rejection() ?? (retry ? this.#overBudget() : undefined)
+    const rejection = this.#rejection() ?? this.#overQuota(request.tenant) ?? (retry ? this.#overBudget() : undefined)
     if (rejection !== undefined) {
       this.#input.post(replyTo, { type: 'stage.rejected', requestId: request.requestId, error: rejection })
       return
@@ -291,12 +320,34 @@ export class BackendState implements ActorState<BackendMessage> {
     const { name, post } = this.#input
     for (const { requestId, to, reason } of moves) {
       const replyTo = this.#replyTo.get(requestId)
-      if (replyTo === undefined || !this.#queues.withdraw(requestId)) continue
+      if (replyTo === undefined || !this.#takeOut(requestId)) continue
       this.#forget(requestId)
       this.#leave(replyTo.runId, requestId)
       const error = new RejectedError('ORLA_REROUTED', reason, { backend: name, to }).toJSON()
       post(replyTo, { type: 'stage.rejected', requestId, error })
     }
+  }
+
+  /** Requests that wait in the sub-queues, and for their tenants. */
+  get #waits(): number {
+    return this.#queues.size + (this.#parking?.size ?? 0)
+  }
+
+  /** Takes a request out that is not to be served. False if it does not wait here. */
+  #takeOut(requestId: string): boolean {
+    if (!this.#queues.withdraw(requestId)) return this.#parking?.withdraw(requestId) ?? false
+    this.#parking?.gone(requestId)
+    return true
+  }
+
+  /** Why a request of a tenant that wants to be refused cannot be taken now. */
+  #overQuota(tenant: string): ErrorFacts | undefined {
+    const { tenants, clock, name } = this.#input
+    if (tenants?.limitsOf(tenant)?.whenOver !== 'refuse') return undefined
+    const retryAfterMs = Math.ceil(tenants.tokensInMs(tenant, clock.nowMs()))
+    if (retryAfterMs === 0) return undefined
+    const message = `tenant "${tenant}" has had its tokens; it has some again in ${retryAfterMs} ms`
+    return new RejectedError('ORLA_TENANT_LIMIT', message, { backend: name, tenant, retryAfterMs }).toJSON()
   }
 
   /** Forgets a request that waits no more. */
@@ -375,7 +426,7 @@ export class BackendState implements ActorState<BackendMessage> {
     }
     const replyTo = this.#replyTo.get(requestId)
     // Its grant is on the way to it, which will not take it any more.
-    if (!this.#queues.withdraw(requestId)) return this.#release(requestId, 'inconclusive')
+    if (!this.#takeOut(requestId)) return this.#release(requestId, 'inconclusive')
     this.#forget(requestId)
     this.#leave(replyTo!.runId, requestId)
   }
@@ -406,7 +457,7 @@ export class BackendState implements ActorState<BackendMessage> {
         backend: name,
       }).toJSON()
     }
-    const depth = this.#queues.size + this.#held.size
+    const depth = this.#waits + this.#held.size
     if (depth < this.#queueCapacity || (depth === 0 && this.#window.free > 0)) return undefined
     return new RejectedError(
       'ORLA_QUEUE_FULL',
@@ -417,7 +468,7 @@ export class BackendState implements ActorState<BackendMessage> {
 
   /** Why a retry that comes now cannot be taken: retries must not become the load that keeps a backend down (B6). */
   #overBudget(): ErrorFacts | undefined {
-    const active = this.#window.inFlight + this.#queues.size + this.#held.size
+    const active = this.#window.inFlight + this.#waits + this.#held.size
     const retriesMax = Math.max(limits.retriesMin, Math.floor(active * limits.retryShareMax))
     if (this.#retries.size < retriesMax) return undefined
     const { name } = this.#input
@@ -427,14 +478,14 @@ export class BackendState implements ActorState<BackendMessage> {
 
   #grant(): void {
     while (!this.#left && this.#queues.size > 0 && this.#window.free > 0 && this.#admits()) {
-      const request = this.#queues.next(this.#input.clock.nowMs())
+      const nowMs = this.#input.clock.nowMs()
+      const request = this.#parking === undefined ? this.#queues.next(nowMs) : this.#parking.next(nowMs)
       if (request === undefined) return
       const replyTo = this.#replyTo.get(request.requestId)!
       this.#replyTo.delete(request.requestId)
       this.#among.delete(request.requestId)
       this.#window.take()
-      const nowMs = this.#input.clock.nowMs()
-      this.#leases.set(request.requestId, nowMs)
+      this.#leases.set(request.requestId, { grantedAtMs: nowMs, tenant: request.tenant, tokens: tokensOf(request) })
       this.#meter.granted(nowMs)
       if (this.#health.getSnapshot().value === 'halfOpen') this.#probe = request.requestId
       this.#input.post(replyTo, { type: 'stage.granted', requestId: request.requestId })
@@ -447,11 +498,13 @@ export class BackendState implements ActorState<BackendMessage> {
   }
 
   #release(requestId: string, verdict: 'ok' | 'faulty' | 'inconclusive', served?: ServedTurn): void {
-    const grantedAtMs = this.#leases.get(requestId)
+    const lease = this.#leases.get(requestId)
     // A lease that is not known was given back already: releasing is idempotent, so that no path can leak a slot.
-    if (grantedAtMs === undefined) return
+    if (lease === undefined) return
     this.#leases.delete(requestId)
-    this.#meter.ended(grantedAtMs, this.#input.clock.nowMs(), served)
+    const nowMs = this.#input.clock.nowMs()
+    this.#meter.ended(lease.grantedAtMs, nowMs, served)
+    this.#parking?.left(lease.tenant, lease.tokens, served && served.promptTokens + served.outputTokens, nowMs)
     this.#retries.delete(requestId)
     this.#window.give()
     const wasProbe = this.#probe === requestId
@@ -513,11 +566,11 @@ export class BackendState implements ActorState<BackendMessage> {
 
   #adopt({ leases, windowRequests, queueCapacity, policies, asked }: BackendRemains): void {
     // Wide enough for all of them first: a window may have shrunk below what runs.
-    this.#window.resize(Math.max(windowRequests, leases.length))
-    for (const requestId of leases) {
+    this.#window.resize(Math.max(windowRequests, leases.size))
+    for (const [requestId, lease] of leases) {
       this.#window.take()
-      this.#leases.set(requestId, this.#input.clock.nowMs())
-      this.#meter.granted(this.#input.clock.nowMs())
+      this.#leases.set(requestId, lease)
+      this.#meter.granted(lease.grantedAtMs)
     }
     this.#window.resize(windowRequests)
     this.#queueCapacity = queueCapacity
@@ -531,7 +584,7 @@ export class BackendState implements ActorState<BackendMessage> {
     const error = this.#rejection()!
     const waiting = this.#waiting()
     for (const [requestId, { runId }] of waiting) {
-      this.#queues.withdraw(requestId)
+      this.#takeOut(requestId)
       this.#forget(requestId)
       this.#unhold(requestId)
       this.#leave(runId, requestId)

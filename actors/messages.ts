@@ -64,6 +64,11 @@ export interface BackendReroute {
   type: 'backend.reroute'
   moves: readonly { requestId: string; to: string; reason: string }[]
 }
+/** A tenant of whom requests are parked here has fewer in flight. */
+export interface BackendTenantRoom {
+  type: 'backend.tenantRoom'
+  tenant: string
+}
 /** Change of a backend at work. Absent fields stay as they are. Requests that wait keep waiting. */
 export interface BackendReconfigure {
   type: 'backend.reconfigure'
@@ -102,6 +107,7 @@ export type BackendMessage =
   | BackendWithdraw
   | BackendRelease
   | BackendReroute
+  | BackendTenantRoom
   | BackendReconfigure
   | BackendReplaced
   | BackendRemove

@@ -861,6 +861,7 @@ export class StageActor {
   #servedOf(turn: Turn, usage: ChatResult['usage']): ServedTurn {
     const { promptTokens = turn.measure.tokens, cachedTokens = 0, completionTokens = 0 } = usage
     return {
+      promptTokens,
       uncachedTokens: Math.max(0, promptTokens - cachedTokens),
       outputTokens: completionTokens,
       ...(turn.ttftMs !== null && { ttftMs: Math.max(0, turn.readyAtMs + turn.ttftMs - turn.grantedAtMs) }),
@@ -1021,6 +1022,9 @@ function mayMove(error: OrlaError): boolean {
     case 'ORLA_RETRY_BUDGET':
     case 'ORLA_CONTEXT_LENGTH':
       return true
+    case 'ORLA_TENANT_LIMIT':
+      // It has had its tokens wherever it goes.
+      return false
     case 'ORLA_BACKEND_HTTP':
       return error.retryable || [401, 403, 404].includes(error.details?.['status'] as number)
     default:

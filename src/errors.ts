@@ -17,6 +17,7 @@ export type ErrorCode =
   | 'ORLA_BACKEND_DRAINING'
   | 'ORLA_RETRY_BUDGET'
   | 'ORLA_REROUTED'
+  | 'ORLA_TENANT_LIMIT'
   | 'ORLA_BACKEND_UNREACHABLE'
   | 'ORLA_BACKEND_HTTP'
   | 'ORLA_BACKEND_TIMEOUT'
@@ -190,11 +191,17 @@ export class MappingError extends OrlaError {
 
 /**
  * A backend did not take a request: its queue is full, its breaker is open, it is draining or gone, it has as many
- * retries as it takes, or the request does better at a replica (`ORLA_REROUTED`: it goes there by itself).
+ * retries as it takes, its tenant has had what it may have (`ORLA_TENANT_LIMIT`), or the request does better at a replica (`ORLA_REROUTED`: it goes there by itself).
  */
 export class RejectedError extends OrlaError {
   constructor(
-    code: 'ORLA_QUEUE_FULL' | 'ORLA_BACKEND_OPEN' | 'ORLA_BACKEND_DRAINING' | 'ORLA_RETRY_BUDGET' | 'ORLA_REROUTED',
+    code:
+      | 'ORLA_QUEUE_FULL'
+      | 'ORLA_BACKEND_OPEN'
+      | 'ORLA_BACKEND_DRAINING'
+      | 'ORLA_RETRY_BUDGET'
+      | 'ORLA_REROUTED'
+      | 'ORLA_TENANT_LIMIT',
     message: string,
     details: Record<string, unknown>,
   ) {

@@ -84,6 +84,8 @@ export const limits = {
   reroutesMax: 3,
   /** Times that one turn waits, longer each time, because no replica takes more retries. */
   retryRefusalsMax: 12,
+  /** Tenants that options may name. */
+  tenantsMax: 10_000,
   /** Backends of one pool, and pools of one runtime. */
   poolMembersMax: 256,
   poolsMax: 256,

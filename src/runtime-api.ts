@@ -30,6 +30,7 @@ import type { SubQueueLoad } from './scheduling/sub-queues.ts'
 import type { PriceOptions, PriceStatus } from './services/price-source.ts'
 import type { Prices } from './schema/backend.ts'
 import { issuesOf } from './schema/options.ts'
+import { TenantsOptions } from './schema/tenants.ts'
 import type { RunEvent } from './schema/transition.ts'
 import type { Workflow } from './workflow/builder.ts'
 import type { RunRecorder } from './workflow/recorder.ts'
@@ -96,6 +97,8 @@ export interface RuntimeOptions {
    * it is done first, and moves while it waits if that changes.
    */
   pools?: Pools
+  /** What tenants may have, and their shares, by name; `*` is for each one that is not named. */
+  tenants?: TenantsOptions
   /** Whether requests that wait at a replica may be moved to another, default true. */
   reroute?: boolean
   /**
@@ -212,7 +215,7 @@ export interface Runtime extends AsyncDisposable {
    * @throws {MappingError} `ORLA_MAPPING_INCOMPATIBLE`: an explicit mapping that cannot work
    * @throws {InputError} `ORLA_INPUT`: the input does not match its schema (a schema that checks asynchronously rejects
    *   `result` instead)
-   * @throws {OrlaError} `ORLA_CLOSED`, `ORLA_LIMIT`
+   * @throws {OrlaError} `ORLA_CLOSED`, `ORLA_LIMIT`, `ORLA_TENANT_LIMIT`
    */
   start<Input, Output>(workflow: Workflow<Input, Output> | string, input: Input, options?: StartOptions): Run<Output>
   /** Calls `observer` with every event of every run. Returns how to stop. */
@@ -336,6 +339,8 @@ export function checkRuntimeOptions(options: RuntimeOptions): void {
   issues.push(...poolIssues(options.pools ?? {}, options.backends ?? {}))
   issues.push(...memoryIssues(options.memory, names))
   issues.push(...shadowIssues(options.shadows, names))
+  const tenants = TenantsOptions.optional().safeParse(options.tenants)
+  if (!tenants.success) issues.push(...issuesOf(tenants.error, 'tenants'))
   const budgets = BudgetsSchema.optional().safeParse(options.budgets)
   if (!budgets.success) issues.push(...issuesOf(budgets.error, 'budgets'))
   if (issues.length > 0) throw new OptionsError('runtime options', issues)

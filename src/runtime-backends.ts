@@ -30,6 +30,7 @@ import type { Capabilities } from './schema/capabilities.ts'
 import type { ChatRequest } from './schema/chat.ts'
 import { fcfs } from './scheduling/fcfs.ts'
 import type { Queue } from './scheduling/reroute.ts'
+import type { TenantGate } from './scheduling/tenant-gate.ts'
 import type { StageDefinition } from './workflow/definition.ts'
 
 /** A backend at work. */
@@ -49,6 +50,8 @@ export interface BackendsInput {
   post: Post
   supervisor: Supervisor
   policies: PolicyNames
+  /** What tenants may have; undefined where none is limited. */
+  tenants?: TenantGate | undefined
   /** Hears that a backend came, changed or went, or is of another health now. */
   changed?: () => void
   /** Prices that go before those of the settings. */
@@ -138,6 +141,7 @@ export class Backends {
         adopts: broken?.leave(),
         holdMsMax: this.#input.holdMsMax(name),
         healthChanged: () => this.#input.changed?.(),
+        tenants: this.#input.tenants,
         isLast: () => !this.#hasPeer(name),
         policyOf: (policy) => policies.policyOf(policy),
         clock,

@@ -15,7 +15,13 @@ import { schedulingPolicy, schedulingPolicyNames, type SchedulingPolicyName } fr
 export class PolicyNames {
   readonly #custom = new Map<string, () => SchedulingPolicy>()
   readonly #names = new WeakMap<object, string>()
+  readonly #weights: Readonly<Record<string, number>>
   #forecasts = false
+
+  /** @param weights - shares of tenants, for stock policies that know tenants */
+  constructor(weights: Readonly<Record<string, number>> = {}) {
+    this.#weights = weights
+  }
 
   /** Whether a policy that reads forecasts was ever made. */
   get forecasts(): boolean {
@@ -46,7 +52,7 @@ export class PolicyNames {
   /** The policy of a name that `nameOf` gave. */
   policyOf(name: string): SchedulingPolicy {
     const make = this.#custom.get(name)
-    const policy = make === undefined ? schedulingPolicy(name as SchedulingPolicyName) : make()
+    const policy = make === undefined ? schedulingPolicy(name as SchedulingPolicyName, this.#weights) : make()
     this.#forecasts ||= policy.forecast === true
     return policy
   }

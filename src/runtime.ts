@@ -68,6 +68,7 @@ import { loadModule, threadsPlan, workflowOf, type ThreadsPlan, type WorkflowMod
 import { RuntimeForesight } from './runtime-foresight.ts'
 import { RuntimeMapping } from './runtime-mapping.ts'
 import { PolicyNames } from './runtime-policies.ts'
+import { RuntimeTenants } from './runtime-tenants.ts'
 import type { RemoteRun } from './runtime-remote-run.ts'
 import type { Runners } from './runtime-runners.ts'
 import { RuntimeShadows, shadowOf, type ShadowStatus } from './runtime-shadows.ts'
@@ -191,7 +192,8 @@ class OrlaRuntime implements Runtime {
   readonly #root: AnyActorRef
   /** Long-lived actors by who restarts with whom. What cannot be kept alive closes the runtime. */
   readonly #supervisors: { backends: Supervisor; managers: Supervisor; tools: Supervisor }
-  readonly #policies = new PolicyNames()
+  readonly #tenants: RuntimeTenants
+  readonly #policies: PolicyNames
   readonly #history = new StageHistory()
   readonly #accounting: RuntimeAccounting
   readonly #shadows: RuntimeShadows | undefined
@@ -208,7 +210,10 @@ class OrlaRuntime implements Runtime {
   readonly #module: WorkflowModule | undefined
   readonly #runners: Runners | undefined
   readonly #extensions: Extensions
-  readonly #runs = new Map<string, { actor: WorkflowActor | RemoteRun; ended: (outcome: RunOutcome) => void }>()
+  readonly #runs = new Map<
+    string,
+    { actor: WorkflowActor | RemoteRun; tenant: string; ended: (outcome: RunOutcome) => void }
+  >()
   readonly #cloneMessages: boolean
   readonly #delivery: RuntimeOptions['delivery']
   readonly #runIdSuffix: string
@@ -252,6 +257,8 @@ class OrlaRuntime implements Runtime {
       })
     this.#shadows = shadows
 
+    this.#tenants = new RuntimeTenants(options.tenants)
+    this.#policies = new PolicyNames(this.#tenants.weights)
     const post = this.#post.bind(this)
     const pools = options.pools ?? {}
     const isPool = (name: string): boolean => Object.hasOwn(pools, name)
@@ -277,6 +284,7 @@ class OrlaRuntime implements Runtime {
       post,
       supervisor: this.#supervisors.backends,
       policies: this.#policies,
+      tenants: this.#tenants.gate,
       probeTimeoutMs,
       prices,
       changed: () => this.#runners?.backendsChanged(),
@@ -476,6 +484,7 @@ class OrlaRuntime implements Runtime {
       throw new InputError(workflow.name, checked.issues)
     }
 
+    this.#tenants.began(start.tenant)
     const { signal } = start
     const runId = `run-${++this.#runCount}-${this.#runIdSuffix}`
     const { tenant, priority, deadlineMs, targetMs, budgetUsd } = start
@@ -492,7 +501,7 @@ class OrlaRuntime implements Runtime {
       this.#runners?.run({ ...made, workflow: workflow.name }, definition) ??
       new WorkflowActor({ ...made, definition }, this.#services)
     const outcome = new Promise<RunOutcome<Output>>((resolve) => {
-      this.#runs.set(runId, { actor, ended: resolve as (outcome: RunOutcome) => void })
+      this.#runs.set(runId, { actor, tenant, ended: resolve as (outcome: RunOutcome) => void })
     })
     const cancel = (reason: string): void => actor.cancel(new CancelledError('caller', reason))
     const onAbort = (): void => cancel(`the caller's signal was aborted: ${messageOf(signal?.reason)}`)
@@ -747,6 +756,7 @@ class OrlaRuntime implements Runtime {
     const run = this.#runs.get(outcome.runId)
     if (run === undefined) return
     this.#runs.delete(outcome.runId)
+    this.#tenants.ended(run.tenant)
     this.#foresight?.forget(outcome.runId)
     this.#services.recorder?.ended(outcome, this.#definitions.get(definitionId))
     this.#definitions.letGo(definitionId)

@@ -8,12 +8,9 @@
 // Source: start-time fair queueing (Goyal, Vin, Cheng, 1996), with the cost of a turn in tokens as in the virtual token
 // counter (Sheng et al., "Fairness in Serving Large Language Models", OSDI 2024: an answer's token costs two of a prompt).
 
-import { OptionsError, type Issue } from '../errors.ts'
 import type { PickPolicy } from './policy.ts'
-import type { RequestView } from './request-view.ts'
+import { checkedWeights, costOf } from './turn-cost.ts'
 
-/** Cost of a token of the answer, in tokens of the prompt. */
-const outputWeight = 2
 /** Accounts that are kept before those without debt are looked for. */
 const tenantsMax = 10_000
 
@@ -24,16 +21,7 @@ const tenantsMax = 10_000
  * @throws {OptionsError} `ORLA_OPTIONS` for weights that are not above 0
  */
 export function fair(options: { weights?: Readonly<Record<string, number>> } = {}): PickPolicy {
-  const weights = new Map(Object.entries(options.weights ?? {}))
-  const issues: Issue[] = [...weights]
-    .filter(([, weight]) => !(weight > 0 && weight < Infinity))
-    .map(([tenant, weight]) => ({
-      path: `weights.${tenant}`,
-      code: 'range',
-      message: `expected a number above 0, got ${String(weight)}`,
-    }))
-  if (issues.length > 0) throw new OptionsError('options of policy "fair"', issues)
-
+  const weights = checkedWeights('fair', options.weights)
   /** Virtual time at which each tenant's last turn ends. */
   const ends = new Map<string, number>()
   /** Virtual time: when the turn that was served last began. */
@@ -63,8 +51,4 @@ export function fair(options: { weights?: Readonly<Record<string, number>> } = {
       for (const [each, end] of ends) if (end <= now) ends.delete(each)
     },
   }
-}
-
-function costOf({ uncachedTokens, outputTokens }: RequestView): number {
-  return Math.max(1, uncachedTokens + outputWeight * outputTokens)
 }

@@ -1,5 +1,6 @@
 // The stock policies by name, for the command line and for configuration files.
 
+import { deficitRoundRobin } from './deficit-round-robin.ts'
 import { earliestStart } from './earliest-start.ts'
 import { fair } from './fair.ts'
 import { fcfs } from './fcfs.ts'
@@ -21,6 +22,7 @@ const policies = {
   hrrn: responseRatio,
   edf: earliestStart,
   fair,
+  drr: deficitRoundRobin,
 } satisfies Record<string, () => SchedulingPolicy>
 
 /** Name of a stock policy. */
@@ -29,7 +31,14 @@ export type SchedulingPolicyName = keyof typeof policies
 /** Names of the stock policies. */
 export const schedulingPolicyNames = Object.keys(policies) as [SchedulingPolicyName, ...SchedulingPolicyName[]]
 
-/** The stock policy of that name with its defaults, for either level. A new object each time. */
-export function schedulingPolicy(name: SchedulingPolicyName): SchedulingPolicy {
-  return policies[name]()
+/**
+ * The stock policy of that name with its defaults, for either level. A new object each time.
+ *
+ * @param weights - shares of tenants, for the policies that know tenants
+ */
+export function schedulingPolicy(
+  name: SchedulingPolicyName,
+  weights: Readonly<Record<string, number>> = {},
+): SchedulingPolicy {
+  return name === 'fair' || name === 'drr' ? policies[name]({ weights }) : policies[name]()
 }

@@ -4,7 +4,7 @@
 // Does not own: capacity (the backend actor counts `size` and rejects before it enqueues), slots (request window),
 // time (callers say what time it is).
 // Invariants
-//   S1. A request leaves exactly once: by `next`, or by `withdraw`.
+//   S1. A request leaves exactly once: by `next`, `take`, or `withdraw`.
 //   S2. `next` serves the head of the class that level 1 chooses, and that head is what level 2 chooses now.
 //   S3. A withdrawn request is gone when `withdraw` returns; no policy sees it again.
 //   S4. No sub-queue is empty: memory is bounded by what waits, not by the classes ever seen.
@@ -112,11 +112,14 @@ export class SubQueues {
    */
   next(nowMs: number): RequestView | undefined {
     const waiting = this.#choose(nowMs)
-    if (waiting === undefined) return undefined
-    this.#remove(waiting)
-    this.#guard.served(this.#policies.stage, waiting.view, nowMs, 'stage')
-    this.#guard.served(this.#policies.request, waiting.view, nowMs, 'request')
-    return waiting.view
+    return waiting === undefined ? undefined : this.#serve(waiting, nowMs)
+  }
+
+  /** Removes a request that {@link peek} named, to be served. */
+  take(requestId: string, nowMs: number): RequestView {
+    const waiting = this.#waiting.get(requestId)
+    assert(waiting !== undefined, 'a request was taken that does not wait', { requestId })
+    return this.#serve(waiting, nowMs)
   }
 
   /** Removes a request wherever it is. False if it does not wait here, for example because it was served. */
@@ -158,6 +161,13 @@ export class SubQueues {
       for (const subQueue of this.#subQueues.values()) this.#stages.update(subQueue, subQueue.choose(nowMs)!)
     }
     return this.#stages.choose(nowMs)?.head
+  }
+
+  #serve(waiting: Waiting, nowMs: number): RequestView {
+    this.#remove(waiting)
+    this.#guard.served(this.#policies.stage, waiting.view, nowMs, 'stage')
+    this.#guard.served(this.#policies.request, waiting.view, nowMs, 'request')
+    return waiting.view
   }
 
   #remove(waiting: Waiting): void {

@@ -2,6 +2,8 @@
 
 /** How one turn went at an engine. */
 export interface ServedTurn {
+  /** Tokens of the whole prompt. */
+  promptTokens: number
   /** Tokens of the prompt that the engine had to compute. */
   uncachedTokens: number
   outputTokens: number

@@ -75,7 +75,7 @@ describe('stock policies', () => {
   it.each(schedulingPolicyNames)('are found by name: %s', (name) => {
     const policy = schedulingPolicy(name)
     expect(policy.name).toBe(name)
-    expect(isPickPolicy(policy)).toBe(name === 'hrrn' || name === 'fair')
+    expect(isPickPolicy(policy)).toBe(['hrrn', 'fair', 'drr'].includes(name))
     expect(schedulingPolicy(name)).not.toBe(policy)
   })
 })

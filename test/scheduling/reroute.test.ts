@@ -120,7 +120,13 @@ describe('a meter', () => {
     expect(meter.pace(0, 1, 1).waitMs).toBe(1_000)
     for (let i = 0; i < 10; i++) {
       meter.granted(i * 1_000)
-      meter.ended(i * 1_000, i * 1_000 + 500, { uncachedTokens: 1_000, outputTokens: 41, ttftMs: 100, durationMs: 500 })
+      meter.ended(i * 1_000, i * 1_000 + 500, {
+        promptTokens: 1_000,
+        uncachedTokens: 1_000,
+        outputTokens: 41,
+        ttftMs: 100,
+        durationMs: 500,
+      })
     }
     expect(meter.pace(10_000, 3, 2)).toEqual({
       waitMs: expect.closeTo(500, 6),
@@ -133,7 +139,7 @@ describe('a meter', () => {
     const meter = new ServiceMeter()
     meter.granted(0)
     expect(meter.pace(0, 0, 1).turnMs).toBeUndefined()
-    meter.ended(0, 100, { uncachedTokens: 0, outputTokens: 0, durationMs: 100 })
+    meter.ended(0, 100, { promptTokens: 0, uncachedTokens: 0, outputTokens: 0, durationMs: 100 })
     meter.granted(100)
     expect([150, 200, 5_100].map((nowMs) => meter.pace(nowMs, 0, 1).turnMs)).toEqual([100, 100, 5_000])
     meter.ended(100, 6_000, undefined)
