@@ -47,6 +47,11 @@ const benches: Record<string, Entry> = {
     about: 'scheduling policies on a fixed mix of runs, by load, in virtual time',
     load: () => import('./scheduling.ts'),
   },
+  'mapping-quality': {
+    about:
+      'mappers on questions that a weak and a strong model answered: cost against accuracy (takes --gsm8k and --html)',
+    load: () => import('./mapping-quality.ts'),
+  },
   sse: {
     about: 'reading the event stream of an answer, beside eventsource-parser alone',
     load: () => import('./sse.ts'),
@@ -83,6 +88,7 @@ function usage(problem: string): string {
     '  --quick  fewer sizes and shorter runs: shows that the bench works, its figures are rough',
     '  --json   one line of JSON instead of a table: {"bench","env","rows","notes"}',
     '  --sessions FILE  recorded sessions to play too',
+    "  --gsm8k FILE     RouteLLM's GSM8K pairs as CSV",
     '  --html FILE      a page with the figures',
   ].join('\n')
 }
@@ -97,6 +103,7 @@ function parse(argv: string[]): (BenchOptions & { name: string; json: boolean })
         quick: { type: 'boolean', default: false },
         json: { type: 'boolean', default: false },
         sessions: { type: 'string' },
+        gsm8k: { type: 'string' },
         html: { type: 'string' },
       },
     })
@@ -104,8 +111,15 @@ function parse(argv: string[]): (BenchOptions & { name: string; json: boolean })
     if (name === undefined) return { problem: 'which bench?' }
     if (rest.length > 0) return { problem: `one bench at a time, got ${positionals.join(', ')}` }
     if (!Object.hasOwn(benches, name)) return { problem: `there is no bench "${name}"` }
-    const { quick, json, sessions, html } = values
-    return { name, quick, json, ...(sessions !== undefined && { sessions }), ...(html !== undefined && { html }) }
+    const { quick, json, sessions, gsm8k, html } = values
+    return {
+      name,
+      quick,
+      json,
+      ...(sessions !== undefined && { sessions }),
+      ...(gsm8k !== undefined && { gsm8k }),
+      ...(html !== undefined && { html }),
+    }
   } catch (error) {
     return { problem: error instanceof Error ? error.message : String(error) }
   }

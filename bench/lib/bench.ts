@@ -22,6 +22,8 @@ export interface BenchOptions {
   quick: boolean
   /** Path of a file of recorded sessions, for benches that play one. */
   sessions?: string
+  /** Path of RouteLLM's GSM8K pairs, for benches on them. */
+  gsm8k?: string
   /** Path that a page with the figures is written to, by benches that make one. */
   html?: string
 }
