@@ -31,8 +31,9 @@ import { limits } from '../src/limits.ts'
 import { commonPrefix, contextHash, prefixMarks, type ContextChain } from '../src/prompts/chain.ts'
 import type { PromptMeasure } from '../src/prompts/conversation.ts'
 import type { ChatRequest, ChatResult, DeltaChannel } from '../src/schema/chat.ts'
-import type { Message, ToolCall } from '../src/schema/message.ts'
+import { assistant, type Message, type ToolCall } from '../src/schema/message.ts'
 import type { MappingFacts, StageState } from '../src/schema/transition.ts'
+import { judge, reopen } from '../src/workflow/cascade.ts'
 import { checkPrompt } from '../src/workflow/built-prompt.ts'
 import { joinConversations } from '../src/workflow/context.ts'
 import type { Hint, StageContext, StageDefinition, TurnScript } from '../src/workflow/definition.ts'
@@ -103,6 +104,11 @@ export class StageActor {
   #followsBackend = false
   #priorities = { stage: 0, request: 0 }
   #conversation: readonly Message[] = []
+  /** What its first prompt was. */
+  #opening: readonly Message[] = []
+  /** Backends of its cascade that were asked, and turns that others took before. */
+  #cascaded = 0
+  #turnsBefore = 0
   #phase: Phase
   #repairs = 0
   /** Time at engines so far, over all turns that were answered, ms. */
@@ -274,6 +280,7 @@ export class StageActor {
     const before =
       this.definition.context === 'append' ? joinConversations(this.#host.conversationsBefore(this.definition)) : []
     this.#conversation = before.length === 0 ? built : [...before, ...built]
+    this.#opening = this.#conversation
     const { definitionId } = this.#host
     this.#services.foresight?.built(definitionId, this.definition, this.#backend, this.#model, this.#conversation)
     this.#beginTurn(readyAtMs)
@@ -590,7 +597,7 @@ export class StageActor {
     }
     const decision = decideTurn(
       this.definition,
-      { phase: this.#phase, turns: this.report.turns.length, repairs: this.#repairs },
+      { phase: this.#phase, turns: this.report.turns.length - this.#turnsBefore, repairs: this.#repairs },
       result,
     )
     if (!(decision instanceof Promise)) return this.#carryOut(decision, said)
@@ -620,9 +627,14 @@ export class StageActor {
     switch (decision.next) {
       case 'complete':
         this.#conversation = [...this.#conversation, said]
-        return this.#complete(decision.value, decision.reason)
-      case 'fail':
-        return this.#fail(decision.error)
+        return this.#judge(decision.value, decision.reason)
+      case 'fail': {
+        const next = this.#nextInCascade()
+        if (next === undefined) return this.#fail(decision.error)
+        // Calls that nobody answers are left out.
+        this.#conversation = [...this.#conversation, assistant(said.content)]
+        return this.#escalate(next, decision.error.message)
+      }
       case 'continue':
         this.#phase = decision.phase
         if (decision.repair) this.#repairs++
@@ -639,6 +651,54 @@ export class StageActor {
     const turn = this.report.turns.length + 1
     const from = this.#move('continued')
     this.#host.emit({ type: 'stage.continued', stage: this.definition.name, from, to: this.#state, turn, reason })
+    this.#beginTurn(readyAtMs)
+  }
+
+  // --- cascade
+
+  /** Ends the stage with its answer, unless that is not good enough and somebody else can make it again. */
+  #judge(value: unknown, reason: string): void {
+    const { cascade, name } = this.definition
+    const next = this.#nextInCascade()
+    if (cascade === undefined || next === undefined) return this.#complete(value, reason)
+    const { toolCalls } = this.report
+    const answer = { value, toolCalls, backend: this.#backend }
+    const judged = (why: string | undefined): void =>
+      why === undefined ? this.#complete(value, reason) : this.#escalate(next, why)
+    const why = judge(cascade, name, this.#host.contextOf(this.definition), answer)
+    if (!(why instanceof Promise)) return judged(why)
+    this.#await(why, 'the answer could not be checked', judged)
+  }
+
+  #nextInCascade(): string | undefined {
+    return this.definition.cascade?.to.slice(this.#cascaded).find((backend) => this.#services.canServe(backend))
+  }
+
+  #escalate(backend: string, why: string): void {
+    const { definition, report } = this
+    const escalatedFrom = this.#backend
+    this.#cascaded = definition.cascade!.to.indexOf(backend) + 1
+    ;(report.escalations ??= []).push({ from: escalatedFrom, to: backend, reason: why })
+    this.#settleAt(backend)
+    this.#home = backend
+    this.#places = noPlaces
+    this.#chain = undefined
+    this.#phase = firstPhase(definition)
+    this.#repairs = 0
+    this.#turnsBefore = report.turns.length
+    this.#conversation = reopen(this.#opening, this.#conversation, report.toolCalls, why)
+    const readyAtMs = this.#services.clock.nowMs()
+    const from = this.#move('continued')
+    this.#host.emit({
+      type: 'stage.continued',
+      stage: definition.name,
+      from,
+      to: this.#state,
+      turn: report.turns.length + 1,
+      reason: `"${backend}" makes the answer again: ${why}`,
+      escalatedFrom,
+      backend,
+    })
     this.#beginTurn(readyAtMs)
   }
 

@@ -10,6 +10,8 @@ import { createSimulated } from './simulator/simulated.ts'
 
 // Workflows
 export { workflow } from './workflow/builder.ts'
+export type { CascadeAnswer, CascadeVerdict } from './workflow/cascade.ts'
+export type { MapperSet } from './workflow/mapping-data.ts'
 export type { Workflow, WorkflowBuilder, StageOptions, BuilderContext, OutputContext } from './workflow/builder.ts'
 export { workflowFromData } from './workflow/data.ts'
 export { WorkflowData } from './schema/workflow.ts'

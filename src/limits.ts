@@ -58,6 +58,10 @@ export const limits = {
   learnedOutcomesMax: 20_000,
   /** Stages that may wait for their mappers at once; more are refused. */
   mappingsPendingMax: 10_000,
+  /** Backends that a mapper from plain data may name in one list. */
+  mappingBackendsMax: 256,
+  /** Mappers that one from plain data may ask one after the other. */
+  mappingStepsMax: 16,
   /** Milliseconds that a mapper may take, its calls of models included. */
   mappingMsMax: 600_000,
   /** Short calls of models, by mappers and their like, that may wait or run at once. */

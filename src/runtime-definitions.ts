@@ -163,7 +163,7 @@ export class Definitions {
     const { backends } = this.#input
     const views = new Map(backends.views().map((view) => [view.name, view]))
     const issues: Issue[] = []
-    for (const { name, mapping, requirements, fallback } of definition.stages) {
+    for (const { name, mapping, requirements, fallback, cascade } of definition.stages) {
       if (mapping.kind === 'explicit') {
         const members = views.has(mapping.backend) ? [mapping.backend] : (this.#input.pools[mapping.backend] ?? [])
         for (const member of members) {
@@ -174,6 +174,9 @@ export class Definitions {
       }
       fallback.forEach((backend, i) => {
         issues.push(...verifyMapping(requirements, views.get(backend)!, `stages.${name}.fallback[${i}]`))
+      })
+      cascade?.to.forEach((backend, i) => {
+        issues.push(...verifyMapping(requirements, views.get(backend)!, `stages.${name}.cascade.to[${i}]`))
       })
       if (issues.length >= limits.issuesMax) break
     }

@@ -29,7 +29,8 @@ export class Bookkeeping {
       case 'stage.mapped':
         return this.#mapped(transition)
       case 'stage.retrying':
-        return this.#moved(transition)
+        this.#moved(transition)
+        return
       case 'stage.released':
         return this.#released(transition)
       case 'stage.completed':
@@ -62,16 +63,19 @@ export class Bookkeeping {
     if (mapping?.costUsd !== undefined) book.decided(mapping.costUsd)
   }
 
-  #moved({ runId, stage, backend, model }: StageRetrying): void {
+  /** It goes on at another backend, if it does: after a failure, among replicas, or by a cascade. */
+  #moved({ runId, stage, backend, model }: StageRetrying | StageReleased): Decision | undefined {
     const decision = this.#decisions.of(runId, stage)
-    if (decision === undefined) return
+    if (decision === undefined) return undefined
     decision.model = model
     const { stageClass, variant } = decision.book
     if (backend !== decision.book.backend) decision.book = this.#accounts.book({ stageClass, backend, variant })
+    return decision
   }
 
-  #released({ runId, stage, outcome, usage, costUsd }: StageReleased): void {
-    const decision = this.#decisions.of(runId, stage)
+  #released(transition: StageReleased): void {
+    const decision = this.#moved(transition)
+    const { outcome, usage, costUsd } = transition
     if (decision === undefined || outcome === 'cancelled') return
     if (outcome === 'failed') return decision.book.erred()
     decision.book.answered(usage, costUsd)

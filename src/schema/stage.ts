@@ -23,6 +23,12 @@ const StageTimeouts = z.strictObject({
 
 const name = z.string().min(1).max(limits.nameLengthMax)
 
+/** What of a cascade is plain data. */
+export const CascadeSettings = z.strictObject({
+  /** Backends after the first. */
+  to: z.union([name, z.array(name).min(1).max(limits.fallbacksMax)]),
+})
+
 /** Options of a stage that are plain data. */
 export const StageSettings = z.strictObject({
   ...InferenceParams.shape,
@@ -32,6 +38,8 @@ export const StageSettings = z.strictObject({
   backend: name.optional(),
   /** Backends to go to, in this order, when the one it runs on cannot serve a turn. */
   fallback: z.array(name).max(limits.fallbacksMax).optional(),
+  /** Backends that make its answer again, in this order, when it is not good enough: see `Cascade`. */
+  cascade: CascadeSettings.optional(),
   /** Model it insists on; the backend's own when absent. */
   model: z.string().min(1).max(256).optional(),
   /** `append` puts the parents' conversations before the prompt; `results` (default) only what the prompt builds. */

@@ -187,6 +187,10 @@ export interface StageContinued extends StageTransition {
   type: 'stage.continued'
   /** Number of the turn that comes. */
   turn: number
+  /** Backend whose answer was not good enough; absent where it goes on at the same one. */
+  escalatedFrom?: string
+  /** Where it goes on, with `escalatedFrom`. */
+  backend?: string
 }
 /** A stage has its result. */
 export interface StageCompleted extends StageTransition {

@@ -2,6 +2,7 @@
 
 import { z } from 'zod'
 import { limits } from '../limits.ts'
+import { MappingData } from './mapping.ts'
 import { StageSettings } from './stage.ts'
 
 const jsonSchema = z.record(z.string(), z.unknown())
@@ -56,6 +57,8 @@ export const StageData = StageSettings.extend({
   /** Names of tools that the host provides. */
   tools: z.array(z.string()).max(limits.toolsPerStageMax).optional(),
   when: ConditionData.optional(),
+  /** Decides where it runs. Either this or `backend`, unless the workflow has one. */
+  mapping: MappingData.optional(),
   priority: z
     .union([HintData, z.strictObject({ stage: HintData.optional(), request: HintData.optional() })])
     .optional(),
@@ -66,6 +69,8 @@ export const WorkflowData = z.strictObject({
   name: z.string(),
   /** JSON Schema of the input. */
   input: jsonSchema.optional(),
+  /** Maps the stages that say nothing themselves. */
+  mapping: MappingData.optional(),
   /** Each is a {@link StageData}; they are checked one by one, so that one mistake does not hide the others. */
   stages: z.array(z.unknown()).max(limits.stagesMax),
   /** The run's result: one path, or an object of paths. All results by name when absent. */

@@ -7,6 +7,8 @@ import type { Message } from '../schema/message.ts'
 import type { InferInput, InferOutput } from '../schema/standard.ts'
 import type { ResultContext, WorkflowDefinition } from './definition.ts'
 import type { StageReport } from './report.ts'
+import type { CascadeAnswer, CascadeVerdict } from './cascade.ts'
+import { stageReferences, type BackendReference } from './references.ts'
 import type { ToolSet } from './tool.ts'
 import { compileWorkflow, type RawStage } from './compile.ts'
 
@@ -63,11 +65,20 @@ export interface StageOptions<
   Results,
   After extends string,
   Output extends StandardSchemaV1 | undefined,
-> extends Omit<StageSettingsInput, 'after'> {
+> extends Omit<StageSettingsInput, 'after' | 'cascade'> {
   /** Stages it waits for. Only stages defined before are accepted, so a typed workflow has no cycle. */
   after?: readonly After[]
   /** Decides backend and model when the stage is ready. Either this or `backend`. */
   mapping?: Mapper<Input, Results>
+  /**
+   * Backends that make the answer again, in this order, when it is not good enough: when `accept` says so, or when the
+   * stage would fail by its answer (no match with `output`, too many turns, cut, refused). The last one's answer counts as
+   * it is. Without tool calls the next backend begins anew, else it goes on from them.
+   */
+  cascade?: {
+    to: string | readonly string[]
+    accept?: (answer: CascadeAnswer<Input, Results, OutputValue<Output>>) => CascadeVerdict | Promise<CascadeVerdict>
+  }
   /** Tools by the name that the model calls. */
   tools?: ToolSet
   /** The final answer must match; without it the stage's result is the answer's text. */
@@ -76,12 +87,6 @@ export interface StageOptions<
   prompt: (context: BuilderContext<Input, Results>) => string | readonly Message[]
   /** Priority among stages and among requests of this stage, higher is sooner. A single value sets both. */
   priority?: HintOption<Input, Results> | { stage?: HintOption<Input, Results>; request?: HintOption<Input, Results> }
-}
-
-/** A stage's mention of a backend. */
-export interface BackendReference {
-  path: string
-  backend: string
 }
 
 /** A workflow that can be started. Immutable and re-entrant. */
@@ -140,6 +145,7 @@ interface StageList {
  *
  * @param name - 1 to 128 characters; part of every stage class
  * @param options.input - schema of the input; without one the input is unknown and unchecked
+ * @param options.mapping - maps the stages that have neither `backend` nor `mapping`
  * @example
  * const greet = workflow('greet', { input: z.object({ name: z.string() }) })
  *   .stage('hello', { backend: 'light', prompt: ({ input }) => `Greet ${input.name}.` })
@@ -147,14 +153,20 @@ interface StageList {
  */
 export function workflow<Input extends StandardSchemaV1 = StandardSchemaV1<unknown, unknown>>(
   name: string,
-  options: { input?: Input } = {},
+  options: { input?: Input; mapping?: Mapper<InferOutput<Input>> } = {},
   // A builder without stages: `never` as a key type would widen to string.
 ): WorkflowBuilder<InferOutput<Input>, InferInput<Input>, {}> {
-  return new Builder(name, options.input, undefined, undefined) as unknown as WorkflowBuilder<
+  return new Builder(name, options, undefined, undefined) as unknown as WorkflowBuilder<
     InferOutput<Input>,
     InferInput<Input>,
     {}
   >
+}
+
+interface WorkflowOptions {
+  input?: StandardSchemaV1
+  /** Unchecked: the compiler does. */
+  mapping?: unknown
 }
 
 type ResultMaker = (context: ResultContext) => unknown
@@ -162,41 +174,27 @@ type ResultMaker = (context: ResultContext) => unknown
 /** A finished workflow: compiled when first asked, then kept. */
 class FinishedWorkflow implements Workflow {
   readonly name: string
-  protected readonly input: StandardSchemaV1 | undefined
+  protected readonly options: WorkflowOptions
   protected readonly stages: StageList | undefined
   readonly #result: ResultMaker | undefined
   #definition: WorkflowDefinition | undefined
 
-  constructor(
-    name: string,
-    input: StandardSchemaV1 | undefined,
-    stages: StageList | undefined,
-    result: ResultMaker | undefined,
-  ) {
+  constructor(name: string, options: WorkflowOptions, stages: StageList | undefined, result: ResultMaker | undefined) {
     this.name = name
-    this.input = input
+    this.options = options
     this.stages = stages
     this.#result = result
   }
 
   get backendReferences(): BackendReference[] {
-    return toArray(this.stages).flatMap(({ name, options }) => {
-      const { backend, fallback } = (options ?? {}) as { backend?: unknown; fallback?: unknown }
-      const references: BackendReference[] = []
-      if (typeof backend === 'string') references.push({ path: `stages.${name}.backend`, backend })
-      if (Array.isArray(fallback)) {
-        fallback.forEach((each: unknown, i) => {
-          if (typeof each === 'string') references.push({ path: `stages.${name}.fallback[${i}]`, backend: each })
-        })
-      }
-      return references
-    })
+    return toArray(this.stages).flatMap(({ name, options }) => stageReferences(options, `stages.${name}`))
   }
 
   get definition(): WorkflowDefinition {
     this.#definition ??= compileWorkflow({
       name: this.name,
-      input: this.input,
+      input: this.options.input,
+      mapping: this.options.mapping,
       stages: toArray(this.stages),
       result: this.#result,
     })
@@ -207,11 +205,11 @@ class FinishedWorkflow implements Workflow {
 /** The untyped inside of {@link WorkflowBuilder}: the types above are its only face. */
 class Builder extends FinishedWorkflow {
   stage(name: string, options: RawStage['options']): Builder {
-    return new Builder(this.name, this.input, { before: this.stages, stage: { name, options } }, undefined)
+    return new Builder(this.name, this.options, { before: this.stages, stage: { name, options } }, undefined)
   }
 
   output(make: ResultMaker): FinishedWorkflow {
-    return new FinishedWorkflow(this.name, this.input, this.stages, make)
+    return new FinishedWorkflow(this.name, this.options, this.stages, make)
   }
 }
 

@@ -8,8 +8,9 @@ import { limits } from '../limits.ts'
 import type { Mapper } from '../mapping/mapper.ts'
 import { InferenceParams, type ToolSpec } from '../schema/chat.ts'
 import { issuesOf } from '../schema/options.ts'
-import { StageSettings } from '../schema/stage.ts'
+import { CascadeSettings, StageSettings } from '../schema/stage.ts'
 import { jsonSchemaOf } from '../schema/standard.ts'
+import type { Cascade } from './cascade.ts'
 import type {
   BoundTool,
   Hint,
@@ -37,6 +38,8 @@ export interface RawStage {
 export interface RawWorkflow {
   name: string
   input: StandardSchemaV1 | undefined
+  /** Maps the stages that say nothing themselves. Unchecked, like their options. */
+  mapping?: unknown
   stages: readonly RawStage[]
   result: ((context: ResultContext) => unknown) | undefined
 }
@@ -52,6 +55,9 @@ const hint = z.union([z.number(), z.custom<(context: StageContext) => number>(is
 /** All options of a stage: the plain ones, and those that hold functions. */
 const StageOptionsSchema = StageSettings.extend({
   mapping: z.custom<Mapper>(isFunction, 'a mapper is a function').optional(),
+  cascade: CascadeSettings.extend({
+    accept: z.custom<NonNullable<Cascade['accept']>>(isFunction, 'a check is a function').optional(),
+  }).optional(),
   tools: z.record(z.string(), z.unknown()).optional(),
   output: z.custom<StandardSchemaV1>(isSchema, 'not a Standard Schema').optional(),
   prompt: z.custom<PromptBuilder>(isPrompt, 'a prompt builder is a function').optional(),
@@ -102,7 +108,8 @@ export function compileWorkflow(raw: RawWorkflow): WorkflowDefinition {
     else report(`stages[${index}].name`, 'duplicate_stage', `stage "${stage.name}" exists already as stages[${first}]`)
   })
 
-  const parsed = raw.stages.map((stage, index) => parseStage(stage, index, indexOf, report))
+  if (raw.mapping !== undefined && !isFunction(raw.mapping)) report('mapping', 'custom', 'a mapper is a function')
+  const parsed = raw.stages.map((stage, index) => parseStage(stage, index, indexOf, raw.mapping, report))
   const after = parsed.map((stage) => stage?.after ?? [])
   for (const cycle of findCycles(after)) {
     const names = cycle.slice(0, cycleNamesMax).map((index) => raw.stages[index]!.name)
@@ -135,6 +142,10 @@ export function compileWorkflow(raw: RawWorkflow): WorkflowDefinition {
     roots: stages.filter((stage) => stage.after.length === 0).map((stage) => stage.index),
     result: raw.result ?? ((context: StageContext) => ({ ...context.results })),
   })
+}
+
+function listOf(names: string | readonly string[] | undefined): readonly string[] {
+  return names === undefined ? [] : typeof names === 'string' ? [names] : names
 }
 
 type Report = (path: string, code: string, message: string) => void
@@ -174,6 +185,7 @@ function parseStage(
   stage: RawStage,
   index: number,
   indexOf: ReadonlyMap<string, number>,
+  mapping: unknown,
   report: Report,
 ): ParsedStage | undefined {
   const path = indexOf.get(stage.name) === index ? `stages.${stage.name}` : `stages[${index}]`
@@ -192,12 +204,17 @@ function parseStage(
     }
     seen.add(name)
   })
-  if (options.backend === undefined && options.mapping === undefined) {
-    report(`${path}.backend`, 'no_backend', 'name a `backend`, or give a `mapping` that chooses one')
+  if (options.backend === undefined && options.mapping === undefined && mapping === undefined) {
+    const message = 'name a `backend`, or give a `mapping` that chooses one, here or for the whole workflow'
+    report(`${path}.backend`, 'no_backend', message)
   }
   if (options.backend !== undefined && options.mapping !== undefined) {
     report(`${path}.mapping`, 'backend_and_mapping', 'give `backend` or `mapping`, not both')
   }
+  listOf(options.cascade?.to).forEach((name, i, all) => {
+    if (name !== options.backend && all.indexOf(name) === i) return
+    report(`${path}.cascade.to[${i}]`, 'duplicate_cascade', `"${name}" is where the stage begins, or listed twice`)
+  })
   options.fallback?.forEach((name, i, all) => {
     if (name !== options.backend && all.indexOf(name) === i) return
     report(`${path}.fallback[${i}]`, 'duplicate_fallback', `"${name}" is where the stage runs already, or listed twice`)
@@ -301,7 +318,9 @@ function toDefinition(
     typeof priority === 'object' ? [priority.stage ?? 0, priority.request ?? 0] : [priority ?? 0, priority ?? 0]
   const mapping: StageMapping =
     options.mapping === undefined
-      ? { kind: 'explicit', backend: options.backend! }
+      ? options.backend === undefined
+        ? { kind: 'mapper', mapper: raw.mapping as Mapper }
+        : { kind: 'explicit', backend: options.backend }
       : { kind: 'mapper', mapper: options.mapping }
   const { stageMs, ...timeouts } = options.timeouts
   return Object.freeze({
@@ -318,6 +337,7 @@ function toDefinition(
       jsonSchema: jsonSchema !== undefined,
     },
     fallback: options.fallback ?? [],
+    cascade: options.cascade && { to: listOf(options.cascade.to), accept: options.cascade.accept },
     params: pickDefined(options, inferenceKeys),
     tools,
     toolSpecs: tools.size === 0 ? undefined : [...tools.values()].map((bound) => bound.spec),

@@ -3,15 +3,19 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec'
 import { messageOf, WorkflowInvalidError, type Issue } from '../errors.ts'
 import { limits } from '../limits.ts'
+import type { Mapper } from '../mapping/mapper.ts'
 import { readPath } from '../prompts/render.ts'
 import { compilePath, compilePrompt, type CompiledPrompt, type Placeholder } from '../prompts/template.ts'
 import { jsonDepthExceeds } from '../schema/json.ts'
+import type { MappingData } from '../schema/mapping.ts'
 import { issuesOf } from '../schema/options.ts'
 import { schemaFromJson } from '../schema/standard.ts'
 import { StageData, WorkflowData, type ConditionData, type HintData } from '../schema/workflow.ts'
 import { compileWorkflow, type RawStage, type StageOptions } from './compile.ts'
 import type { Workflow } from './builder.ts'
 import type { StageContext, WorkflowDefinition } from './definition.ts'
+import { mapperFromData, type MapperSet } from './mapping-data.ts'
+import { mappingReferences, stageReferences } from './references.ts'
 import type { ToolSet } from './tool.ts'
 
 type Report = (issues: readonly Issue[]) => void
@@ -25,27 +29,34 @@ type Reader = (context: StageContext) => unknown
  *
  * @param data - unchecked: parsed JSON, as it came in
  * @param options.tools - tools that stages may name
+ * @param options.mappers - mappers that stages, or the whole workflow, may name
  */
-export function workflowFromData(data: unknown, options: { tools?: ToolSet } = {}): Workflow {
-  const tools = options.tools ?? {}
+export function workflowFromData(data: unknown, options: { tools?: ToolSet; mappers?: MapperSet } = {}): Workflow {
+  const host: Host = { tools: options.tools ?? {}, mappers: options.mappers ?? {} }
   let definition: WorkflowDefinition | undefined
   return {
     name: nameOf(data),
     get definition() {
-      definition ??= compileData(data, tools)
+      definition ??= compileData(data, host)
       return definition
     },
     get backendReferences() {
-      return stagesOf(data).flatMap((stage, index) => {
-        const { name, backend } = (stage ?? {}) as { name?: unknown; backend?: unknown }
-        const path = typeof name === 'string' ? `stages.${name}.backend` : `stages[${index}].backend`
-        return typeof backend === 'string' ? [{ path, backend }] : []
+      const stages = stagesOf(data).flatMap((stage, index) => {
+        const { name } = (stage ?? {}) as { name?: unknown }
+        return stageReferences(stage, typeof name === 'string' ? `stages.${name}` : `stages[${index}]`)
       })
+      return [...stages, ...mappingReferences((data as { mapping?: unknown } | null | undefined)?.mapping, 'mapping')]
     },
   }
 }
 
-function compileData(data: unknown, tools: ToolSet): WorkflowDefinition {
+/** What the host of a workflow provides to it. */
+interface Host {
+  tools: ToolSet
+  mappers: MapperSet
+}
+
+function compileData(data: unknown, host: Host): WorkflowDefinition {
   const name = nameOf(data)
   if (jsonDepthExceeds(data, limits.jsonDepthMax)) {
     const message = `nested deeper than ${limits.jsonDepthMax} levels`
@@ -58,13 +69,15 @@ function compileData(data: unknown, tools: ToolSet): WorkflowDefinition {
   const outer = WorkflowData.safeParse(data)
   if (!outer.success) report(issuesOf(outer.error))
   const found = stagesOf(data)
-  const stages = found.map((stage, index) => toRawStage(stage, index, tools, report))
+  const stages = found.map((stage, index) => toRawStage(stage, index, host, report))
   const input = outer.data?.input === undefined ? undefined : schemaOf(outer.data.input, 'input', report)
   const names = stages.map((stage) => stage.name)
+  // It may look at the input only: a stage sees the results that it waits for.
+  const mapping = outer.data?.mapping && mapperOf(outer.data.mapping, 'mapping', [], host, report)
   const result = outer.data?.output === undefined ? undefined : compileOutput(outer.data.output, names, report)
   let definition: WorkflowDefinition | undefined
   try {
-    if (found.length > 0 || outer.success) definition = compileWorkflow({ name, input, stages, result })
+    if (found.length > 0 || outer.success) definition = compileWorkflow({ name, input, mapping, stages, result })
   } catch (error) {
     if (!(error instanceof WorkflowInvalidError)) throw error
     report(error.issues)
@@ -93,7 +106,7 @@ function schemaOf(jsonSchema: Record<string, unknown>, path: string, report: Rep
 }
 
 /** A stage that was checked and compiled; of one with problems, what the graph needs, so that both are reported. */
-function toRawStage(data: unknown, index: number, tools: ToolSet, report: Report): RawStage {
+function toRawStage(data: unknown, index: number, host: Host, report: Report): RawStage {
   const { name: given, after } = (data ?? {}) as { name?: unknown; after?: unknown }
   const name = typeof given === 'string' ? given : `stages[${index}]`
   const path = typeof given === 'string' ? `stages.${given}` : name
@@ -103,13 +116,15 @@ function toRawStage(data: unknown, index: number, tools: ToolSet, report: Report
     const names = Array.isArray(after) ? after.filter((each): each is string => typeof each === 'string') : []
     return { name, options: { after: names, backend: 'unknown', prompt: noPrompt } }
   }
-  const { name: _, prompt, output, tools: toolNames, when, priority, ...settings } = parsed.data
+  const { name: _, prompt, output, tools: toolNames, when, priority, mapping, cascade, ...settings } = parsed.data
   const scope = (option: string): Scope => ({ path: `${path}.${option}`, stages: settings.after ?? [] })
   const compiled = compilePrompt(prompt, scope('prompt'))
   if (!compiled.ok) report(compiled.issues)
   const checked: StageOptions = { ...settings, prompt: compiled.ok ? compiled.prompt : noPrompt }
+  if (cascade !== undefined) checked.cascade = cascade
+  if (mapping !== undefined) checked.mapping = mapperOf(mapping, `${path}.mapping`, settings.after ?? [], host, report)
   if (output !== undefined) checked.output = schemaOf(output, `${path}.output`, report)
-  if (toolNames !== undefined) checked.tools = pickTools(toolNames, tools, `${path}.tools`, report)
+  if (toolNames !== undefined) checked.tools = pickTools(toolNames, host.tools, `${path}.tools`, report)
   if (when !== undefined) checked.when = compileCondition(when, scope('when'), report)
   if (typeof priority === 'number' || (typeof priority === 'object' && 'path' in priority)) {
     checked.priority = compileHint(priority, scope('priority'), report)
@@ -122,6 +137,20 @@ function toRawStage(data: unknown, index: number, tools: ToolSet, report: Report
   }
   return { name, options: undefined, checked }
 }
+
+function mapperOf(
+  mapping: MappingData,
+  path: string,
+  stages: readonly string[],
+  { mappers }: Host,
+  report: Report,
+): Mapper {
+  const read = (at: string, where: string): Reader => reader(at, { path: where, stages }, report)
+  return mapperFromData(mapping, { path, mappers, reader: read, report }) ?? noMapper
+}
+
+/** Keeps the compiler from reporting a missing mapping where a wrong one was reported. */
+const noMapper: Mapper = () => ({ backend: '', reason: '' })
 
 /** Keeps the compiler from reporting a missing prompt where a wrong one was reported. */
 const noPrompt: CompiledPrompt = { messages: [] }

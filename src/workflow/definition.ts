@@ -6,6 +6,7 @@ import type { CompiledPrompt } from '../prompts/template.ts'
 import type { InferenceParams, ToolSpec } from '../schema/chat.ts'
 import type { JsonSchema } from '../schema/json.ts'
 import type { Message } from '../schema/message.ts'
+import type { Cascade } from './cascade.ts'
 import type { StageReport } from './report.ts'
 import type { ToolDefinition } from './tool.ts'
 
@@ -73,6 +74,8 @@ export interface StageDefinition {
   readonly requirements: StageRequirements
   /** Backends to go to when the mapped one cannot serve a turn, best first. */
   readonly fallback: readonly string[]
+  /** Who makes its answer again when it is not good enough. */
+  readonly cascade: Cascade | undefined
   readonly params: InferenceParams
   readonly tools: ReadonlyMap<string, BoundTool>
   /** The tools as the model sees them; undefined without tools. */

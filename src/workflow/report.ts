@@ -37,6 +37,8 @@ export interface StageReport {
   mapping?: MappingFacts & { reason: string }
   turns: TurnReport[]
   toolCalls: ToolCallReport[]
+  /** Answers that were not good enough, and why, in order; absent without any. */
+  escalations?: { from: string; to: string; reason: string }[]
   /** Ms since the run started; null if it did not start. */
   startedAtMs: number | null
   /** Ms since the run started; null if it did not end. */
