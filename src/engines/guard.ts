@@ -13,6 +13,7 @@ import { BackendError, BackendTimeoutError, messageOf, OrlaError, type TimeoutKi
 import type { Timeouts } from '../schema/backend.ts'
 import type { ChatRequest, ChatResult, DeltaChannel } from '../schema/chat.ts'
 import type { ChatCall, ChatContext, ChatSink, Driver } from './driver.ts'
+import { resultProblems } from './result-check.ts'
 
 /** What a guarded call needs besides the call itself. */
 export interface GuardOptions {
@@ -139,9 +140,9 @@ class GuardedCall implements ChatCall, ChatSink {
 
   #succeed(result: unknown): void {
     if (this.#settled) return
-    // The type says so already, but drivers come from outside as well, and nothing is a success by default.
-    if (typeof (result as Partial<ChatResult> | undefined | null)?.finishReason !== 'string') {
-      this.#fail(this.#protocolError('the driver resolved with something that is not a result'))
+    const problems = resultProblems(result)
+    if (problems.length > 0) {
+      this.#fail(this.#protocolError(`the driver resolved with something that is not a result: ${problems.join('; ')}`))
       return
     }
     this.#settle()

@@ -226,6 +226,35 @@ describe('a driver or a receiver that breaks its contract', () => {
     expect((await rejection(call.result)).code).toBe('ORLA_BACKEND_PROTOCOL')
   })
 
+  test.each<[string, object, RegExp]>([
+    ['tool calls', { toolCalls: undefined }, /toolCalls: is no list/],
+    ['a tool call', { toolCalls: [{ id: '1', name: 'n', arguments: {} }] }, /toolCalls\[0\]: id, name and arguments/],
+    ['a usage', { usage: undefined }, /usage: is no object/],
+    ['counts', { usage: { promptTokens: -1, completionTokens: NaN } }, /promptTokens[^]*completionTokens/],
+    ['text', { content: null, reasoning: 1 }, /content: is no text; reasoning: is no text/],
+    ['a known reason', { finishReason: 'toString' }, /finishReason: is none of stop/],
+    [
+      'fields that can be read',
+      {
+        get usage() {
+          throw new Error('locked')
+        },
+      },
+      /cannot be read: locked/,
+    ],
+  ])('that resolves without %s has no success', async (_what, fields, message) => {
+    const value = Object.defineProperties({ ...answer }, Object.getOwnPropertyDescriptors(fields))
+    const call = guard(
+      broken(() => ({ result: Promise.resolve(value), cancel() {} })),
+      virtualClock(),
+    )
+    expect(await rejection(call.result)).toMatchObject({
+      code: 'ORLA_BACKEND_PROTOCOL',
+      retryable: false,
+      message: expect.stringMatching(message),
+    })
+  })
+
   test('that throws from cancel does not disturb the outcome', async () => {
     const call = guard(
       broken(() => ({
