@@ -31,6 +31,7 @@ import { SubQueues, type SubQueueLoad } from '../src/scheduling/sub-queues.ts'
 import type { RequestView } from '../src/scheduling/request-view.ts'
 import { RequestWindow } from '../src/scheduling/window.ts'
 import type { TenantGate } from '../src/scheduling/tenant-gate.ts'
+import { TurnoverMap } from '../src/turnover-map.ts'
 import { actorClock, guarded, stateLogic, type ActorState } from './logic.ts'
 import type {
   BackendMessage,
@@ -117,8 +118,8 @@ export class BackendState implements ActorState<BackendMessage> {
   readonly #window: RequestWindow
   readonly #health: ActorRefFrom<typeof backendMachine>
   /** Where to answer, for requests that wait. */
-  readonly #replyTo = new Map<string, CallerAddress>()
-  readonly #leases = new Map<string, Lease>()
+  readonly #replyTo = new TurnoverMap<string, CallerAddress>()
+  readonly #leases = new TurnoverMap<string, Lease>()
   /** Requests of tenants that have as much as they may; undefined where no tenant is limited. */
   readonly #parking: Parking | undefined
   /** Where else requests that wait may be served. */

@@ -1,6 +1,6 @@
 // Logic of actors whose state is one object that is changed in place.
 
-import { createActor, fromTransition, type ActorRefFrom, type TransitionActorLogic } from 'xstate'
+import { createActor, type ActorLogic, type ActorRefFrom, type Snapshot } from 'xstate'
 import type { Clock, Timer } from '../src/clock.ts'
 
 /** State of such an actor. */
@@ -16,8 +16,15 @@ interface Event {
   type: string
 }
 
+/** Snapshot of such an actor: always the same, because what changes is its state. */
+export type StateSnapshot<State> = Snapshot<undefined> & { context: State }
+
+/** Logic of such an actor. */
+export type StateLogic<State, Message extends Event, Input> = ActorLogic<StateSnapshot<State>, Message, Input>
+
 /**
- * A transition actor over an object: 0.06 us a message, against 2.8 us for a statechart (XState 5.33, Node 24).
+ * An actor over an object: 0.04 us a message, against 2.8 us for a statechart (XState 5.33, Node 24). It is what
+ * `fromTransition` makes, without a new snapshot for each message.
  *
  * A message whose handling throws is reported and dropped: XState would stop the actor for good, and with it everybody
  * who depends on it. Whoever supervises it hears of it, and may put another in its place.
@@ -27,11 +34,19 @@ interface Event {
 export function stateLogic<State extends ActorState<Message>, Message extends Event, Input>(
   create: (input: Input) => State,
   onError: (input: State, error: unknown, message: Message) => void,
-): TransitionActorLogic<State, Message, Input> {
-  return fromTransition<State, Message, never, Input>(
-    (state, message) => {
+): StateLogic<State, Message, Input> {
+  return {
+    getInitialSnapshot: (_scope, input) => ({
+      status: 'active',
+      context: create(input),
+      output: undefined,
+      error: undefined,
+    }),
+    getPersistedSnapshot: (snapshot) => snapshot,
+    transition(snapshot, message) {
       // XState tells an actor that it stops by a message of its own.
-      if (message.type.startsWith('xstate.')) return state
+      if (message.type.startsWith('xstate.')) return snapshot
+      const state = snapshot.context
       try {
         if (state.successor === undefined) state.handle(message)
         else state.successor(message)
@@ -42,10 +57,9 @@ export function stateLogic<State extends ActorState<Message>, Message extends Ev
           state.onCrash?.(error)
         }
       }
-      return state
+      return snapshot
     },
-    ({ input }) => create(input),
-  )
+  }
 }
 
 /**
@@ -78,9 +92,9 @@ export function guarded<Message>(
  * Each has a system of its own: XState does not let an actor with a parent be stopped from outside.
  */
 export function startActor<State extends ActorState<Message>, Message extends Event, Input>(
-  logic: TransitionActorLogic<State, Message, Input>,
+  logic: StateLogic<State, Message, Input>,
   input: Input,
-): ActorRefFrom<TransitionActorLogic<State, Message, Input>> {
+): ActorRefFrom<StateLogic<State, Message, Input>> {
   const actor = createActor(logic, { input })
   const snapshot = actor.getSnapshot()
   if (snapshot.status === 'error') throw snapshot.error

@@ -24,6 +24,7 @@ import { KvLedger } from '../src/memory/ledger.ts'
 import type { WindowPolicy } from '../src/memory/window-policy.ts'
 import type { Capabilities } from '../src/schema/capabilities.ts'
 import type { CacheTransition, StageReleased, Transition } from '../src/schema/transition.ts'
+import { TurnoverMap } from '../src/turnover-map.ts'
 import { guarded, stateLogic, type ActorState } from './logic.ts'
 import { Prewarming, type PrewarmTotals } from './memory-prewarm.ts'
 import type { CacheBody, MemoryAdmit, MemoryMessage, Post } from './messages.ts'
@@ -119,7 +120,7 @@ export class MemoryManagerState implements ActorState<MemoryMessage> {
   readonly ledger = new KvLedger()
   readonly #input: MemoryManagerInput
   readonly #windows = new Map<string, WindowKeeper>()
-  readonly #runs = new Map<string, RunBook>()
+  readonly #runs = new TurnoverMap<string, RunBook>()
   readonly #pending = new Map<number, Pending>()
   readonly #decisions: CacheDecision[] = []
   readonly #prewarming: Prewarming | undefined

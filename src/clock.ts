@@ -9,6 +9,7 @@
 
 import { uniformFloat64 } from 'pure-rand/distribution/uniformFloat64'
 import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus'
+import { PendingTimer, TimerHeap } from './timer-heap.ts'
 
 /** A source of numbers in [0, 1). */
 export type Random = () => number
@@ -72,39 +73,82 @@ export function randomStream(seed: number, label: string): Random {
 export function realClock(options: { seed?: number; originMs?: number } = {}): Clock {
   const seed = options.seed ?? Math.floor(Math.random() * 2 ** 31)
   const startedAtMs = options.originMs === undefined ? performance.now() : options.originMs - performance.timeOrigin
+  const nowMs = (): number => performance.now() - startedAtMs
+  const timers = new RealTimers(nowMs)
   return {
     virtual: false,
     seed,
-    nowMs: () => performance.now() - startedAtMs,
+    nowMs,
     epochMs: () => Date.now(),
-    setTimer(delayMs, callback) {
-      const holder: { timer: NodeJS.Timeout } = { timer: undefined as unknown as NodeJS.Timeout }
-      const arm = (remainingMs: number): void => {
-        const stepMs = Math.min(dueDelay(remainingMs), timeoutMsMax)
-        holder.timer = setTimeout(() => {
-          if (remainingMs > stepMs) arm(remainingMs - stepMs)
-          else callback()
-        }, stepMs)
-      }
-      arm(delayMs)
-      return holder
-    },
+    setTimer: (delayMs, callback) => timers.set(nowMs() + dueDelay(delayMs), callback),
     clearTimer(timer) {
-      if (timer !== undefined) clearTimeout(timer.timer as NodeJS.Timeout)
+      if (timer !== undefined) timers.clear(timer as PendingTimer)
     },
     random: (label) => randomStream(seed, label),
+  }
+}
+
+/**
+ * Timers of a real clock: a heap, and one timer of Node's for the first of them.
+ *
+ * Most timers are deadlines that are cleared again, one or more for each request. Setting and clearing one costs 0.1 us
+ * here, and 0.5 us and an object of 200 bytes as a timer of Node's.
+ */
+class RealTimers {
+  readonly #nowMs: () => number
+  readonly #heap = new TimerHeap()
+  #order = 0
+  #armed: NodeJS.Timeout | undefined
+  #armedForMs = Infinity
+
+  constructor(nowMs: () => number) {
+    this.#nowMs = nowMs
+  }
+
+  set(atMs: number, callback: () => void): PendingTimer {
+    const timer = new PendingTimer(atMs, this.#order++, callback)
+    this.#heap.push(timer)
+    if (atMs < this.#armedForMs) this.#arm(atMs)
+    else if (this.#heap.live === 1) this.#armed?.ref()
+    return timer
+  }
+
+  clear(timer: PendingTimer): void {
+    if (timer.callback === undefined) return
+    timer.callback = undefined
+    this.#heap.forget()
+    // What nobody waits for does not keep the process.
+    if (this.#heap.live === 0) this.#armed?.unref()
+  }
+
+  #arm(atMs: number): void {
+    clearTimeout(this.#armed)
+    this.#armedForMs = atMs
+    const delayMs = Math.min(Math.ceil(dueDelay(atMs - this.#nowMs())), timeoutMsMax)
+    this.#armed = setTimeout(() => this.#fire(), delayMs)
+  }
+
+  #fire(): void {
+    const nowMs = this.#nowMs()
+    // What is set meanwhile is armed below.
+    this.#armed = undefined
+    this.#armedForMs = -Infinity
+    try {
+      for (let next = this.#heap.peek(); next !== undefined && next.atMs <= nowMs; next = this.#heap.peek()) {
+        this.#heap.pop()!.fire()
+      }
+    } finally {
+      // A callback that throws ends the process, or not: those after it are due all the same.
+      const next = this.#heap.peek()
+      this.#armedForMs = Infinity
+      if (next !== undefined) this.#arm(next.atMs)
+    }
   }
 }
 
 /** The instant at which a real clock reads zero, ms since 1970: threads whose clocks share it read the same time. */
 export function clockOrigin(clock: Clock): number {
   return performance.timeOrigin + performance.now() - clock.nowMs()
-}
-
-interface VirtualTimer {
-  atMs: number
-  order: number
-  callback: (() => void) | undefined
 }
 
 /** A clock that its owner turns. */
@@ -142,9 +186,7 @@ export function virtualClock(options: { seed?: number; epochMs?: number } = {}):
     const timer = timers.pop()
     if (timer === undefined) return
     if (timer.atMs > nowMs) nowMs = timer.atMs
-    const { callback } = timer
-    timer.callback = undefined
-    callback?.()
+    timer.fire()
   }
 
   return {
@@ -153,13 +195,13 @@ export function virtualClock(options: { seed?: number; epochMs?: number } = {}):
     nowMs: () => nowMs,
     epochMs: () => epochMs + nowMs,
     setTimer(delayMs, callback) {
-      const timer: VirtualTimer = { atMs: nowMs + dueDelay(delayMs), order: order++, callback }
+      const timer = new PendingTimer(nowMs + dueDelay(delayMs), order++, callback)
       timers.push(timer)
-      return { timer }
+      return timer
     },
     clearTimer(handle) {
       if (handle === undefined) return
-      const timer = handle.timer as VirtualTimer
+      const timer = handle as PendingTimer
       if (timer.callback === undefined) return
       timer.callback = undefined
       timers.forget()
@@ -210,73 +252,4 @@ export function virtualClock(options: { seed?: number; epochMs?: number } = {}):
       }
     },
   }
-}
-
-/** A binary heap of timers by (atMs, order). Cleared timers stay until they surface, or until they are the majority. */
-class TimerHeap {
-  #items: VirtualTimer[] = []
-  #dead = 0
-
-  get live(): number {
-    return this.#items.length - this.#dead
-  }
-
-  push(timer: VirtualTimer): void {
-    const items = this.#items
-    items.push(timer)
-    let i = items.length - 1
-    while (i > 0) {
-      const parent = (i - 1) >> 1
-      if (!before(timer, items[parent]!)) break
-      items[i] = items[parent]!
-      i = parent
-    }
-    items[i] = timer
-  }
-
-  peek(): VirtualTimer | undefined {
-    while (this.#items.length > 0 && this.#items[0]!.callback === undefined) {
-      this.#take()
-      this.#dead--
-    }
-    return this.#items[0]
-  }
-
-  pop(): VirtualTimer | undefined {
-    return this.peek() === undefined ? undefined : this.#take()
-  }
-
-  /** Notes that one more timer in the heap is dead, and sweeps when more than half are. */
-  forget(): void {
-    this.#dead++
-    if (this.#dead < 1024 || this.#dead * 2 < this.#items.length) return
-    const alive = this.#items.filter((timer) => timer.callback !== undefined)
-    this.#items = []
-    this.#dead = 0
-    for (const timer of alive) this.push(timer)
-  }
-
-  #take(): VirtualTimer {
-    const items = this.#items
-    const top = items[0]!
-    const last = items.pop()!
-    const n = items.length
-    if (n > 0) {
-      let i = 0
-      for (;;) {
-        let child = 2 * i + 1
-        if (child >= n) break
-        if (child + 1 < n && before(items[child + 1]!, items[child]!)) child++
-        if (!before(items[child]!, last)) break
-        items[i] = items[child]!
-        i = child
-      }
-      items[i] = last
-    }
-    return top
-  }
-}
-
-function before(a: VirtualTimer, b: VirtualTimer): boolean {
-  return a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order)
 }

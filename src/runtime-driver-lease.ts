@@ -19,6 +19,13 @@ export class DriverLease {
   #retired = false
   readonly #closed = Promise.withResolvers<void>()
 
+  /** Told by the guard rather than waited for: one promise less for each call. */
+  readonly #ended = (result: ChatResult | undefined): void => {
+    if (result !== undefined) this.#heedModel(result)
+    this.#calls--
+    this.#closeWhenIdle()
+  }
+
   /** @param modelChanged - hears that answers name another model than before: the engine is not the one it was */
   constructor(driver: Driver, modelChanged: (before: string, now: string) => void) {
     this.driver = driver
@@ -30,16 +37,7 @@ export class DriverLease {
   /** Starts an inference under its deadlines. */
   chat(request: ChatRequest, context: ChatContext, sink: ChatSink, options: GuardOptions): ChatCall {
     this.#calls++
-    const call = guardedChat(this.driver, request, context, sink, options)
-    const ended = (): void => {
-      this.#calls--
-      this.#closeWhenIdle()
-    }
-    call.result.then((result) => {
-      this.#heedModel(result)
-      ended()
-    }, ended)
-    return call
+    return guardedChat(this.driver, request, context, sink, { ...options, ended: this.#ended })
   }
 
   /** Lets calls under way finish, and closes the driver then. Rejects if closing fails. */

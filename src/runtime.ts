@@ -37,7 +37,7 @@ import { WorkflowActor, type WorkflowServices } from '../actors/workflow.ts'
 import { clockOrigin, realClock, type Clock } from './clock.ts'
 import type { BackendDefinition } from './engines/backend-definition.ts'
 import type { FlushResult } from './engines/kv-control.ts'
-import { CancelledError, errorFromFacts, InputError, messageOf, OptionsError, OrlaError, type Issue } from './errors.ts'
+import { CancelledError, InputError, messageOf, OptionsError, OrlaError, type Issue } from './errors.ts'
 import { Feed, type Observer } from './feed.ts'
 import { limits } from './limits.ts'
 import { silentLogger, type Logger } from './log.ts'
@@ -69,13 +69,14 @@ import { RuntimeForesight } from './runtime-foresight.ts'
 import { RuntimeMapping } from './runtime-mapping.ts'
 import { PolicyNames } from './runtime-policies.ts'
 import { RuntimeTenants } from './runtime-tenants.ts'
-import type { RemoteRun } from './runtime-remote-run.ts'
+import { RunHandle } from './runtime-run.ts'
 import type { Runners } from './runtime-runners.ts'
 import { RuntimeShadows, shadowOf, type ShadowStatus } from './runtime-shadows.ts'
 import { PriceSource, type PriceStatus } from './services/price-source.ts'
 import { parseOptions } from './schema/options.ts'
 import { check, type Checked } from './schema/standard.ts'
 import type { RunEvent, Transition } from './schema/transition.ts'
+import { TurnoverMap } from './turnover-map.ts'
 import { createPromptPool, type PromptPool } from './workers/prompt-pool.ts'
 import type { Workflow } from './workflow/builder.ts'
 import type { RunOutcome } from './workflow/report.ts'
@@ -127,6 +128,7 @@ export async function createRuntime(options: RuntimeOptions): Promise<Runtime> {
 }
 
 const probeTimeoutMsDefault = 2_000
+const soon = Promise.resolve()
 /** Options of a run that was given none. */
 const defaultStart = StartOptionsSchema.parse({})
 
@@ -210,10 +212,7 @@ class OrlaRuntime implements Runtime {
   readonly #module: WorkflowModule | undefined
   readonly #runners: Runners | undefined
   readonly #extensions: Extensions
-  readonly #runs = new Map<
-    string,
-    { actor: WorkflowActor | RemoteRun; tenant: string; ended: (outcome: RunOutcome) => void }
-  >()
+  readonly #runs = new TurnoverMap<string, RunHandle<unknown>>()
   readonly #cloneMessages: boolean
   readonly #delivery: RuntimeOptions['delivery']
   readonly #runIdSuffix: string
@@ -485,7 +484,6 @@ class OrlaRuntime implements Runtime {
     }
 
     this.#tenants.began(start.tenant)
-    const { signal } = start
     const runId = `run-${++this.#runCount}-${this.#runIdSuffix}`
     const { tenant, priority, deadlineMs, targetMs, budgetUsd } = start
     const made = {
@@ -500,38 +498,14 @@ class OrlaRuntime implements Runtime {
     const actor =
       this.#runners?.run({ ...made, workflow: workflow.name }, definition) ??
       new WorkflowActor({ ...made, definition }, this.#services)
-    const outcome = new Promise<RunOutcome<Output>>((resolve) => {
-      this.#runs.set(runId, { actor, tenant, ended: resolve as (outcome: RunOutcome) => void })
-    })
-    const cancel = (reason: string): void => actor.cancel(new CancelledError('caller', reason))
-    const onAbort = (): void => cancel(`the caller's signal was aborted: ${messageOf(signal?.reason)}`)
-    signal?.addEventListener('abort', onAbort, { once: true })
-
-    const begin = (settled: Checked | undefined): void => {
-      if (signal?.aborted === true) return onAbort()
-      if (settled?.ok === false) return actor.refuse(new InputError(workflow.name, settled.issues))
-      actor.start(settled === undefined ? input : settled.value)
-    }
+    const run = new RunHandle<Output>({ id: runId, tenant, actor, signal: start.signal, runtime: this })
+    this.#runs.set(runId, run as RunHandle<unknown>)
+    const begin = (settled: Checked): void =>
+      settled.ok ? run.begin(settled.value) : run.refuse(new InputError(workflow.name, settled.issues))
     // Starting in a microtask gives the caller the time to iterate `events` before the first one.
     if (checked instanceof Promise) void checked.then(begin)
-    else queueMicrotask(() => begin(checked))
-
-    const result = outcome.then((ended) => {
-      signal?.removeEventListener('abort', onAbort)
-      if (ended.state === 'completed') return ended.result as Output
-      throw errorFromFacts(ended.error!)
-    })
-    result.catch(() => {})
-    return {
-      id: runId,
-      get events() {
-        return actor.feed
-      },
-      result,
-      outcome,
-      cancel: (reason = 'cancelled by the caller') => cancel(reason),
-      feedback: (feedback) => this.feedback(runId, feedback),
-    }
+    else void soon.then(() => begin(checked ?? { ok: true, value: input }))
+    return run
   }
 
   verify(workflow: Workflow): void {
@@ -671,7 +645,7 @@ class OrlaRuntime implements Runtime {
     this.#shadows?.close()
     this.#backends.halt()
     const shutdown = new CancelledError('shutdown', 'the runtime is closing')
-    for (const { actor } of this.#runs.values()) actor.cancel(shutdown)
+    for (const { actor } of this.#runs.values()) actor?.cancel(shutdown)
     // Runs that have begun hear of it in a microtask, and end in it.
     await Promise.resolve()
     await this.#runners?.close()
@@ -705,10 +679,10 @@ class OrlaRuntime implements Runtime {
     switch (to.actor) {
       case 'run':
         // What the memory manager decided about a run that ended meanwhile is of no interest to anybody.
-        this.#runs.get(to.runId)?.actor.receive(message as RunMessage)
+        this.#runs.get(to.runId)?.actor?.receive(message as RunMessage)
         return true
       case 'stage':
-        return this.#runs.get(to.runId)?.actor.deliver(to.stage, message as never) ?? false
+        return this.#runs.get(to.runId)?.actor?.deliver(to.stage, message as never) ?? false
       case 'backend':
         return this.#handToBackend(to.name, message as BackendMessage)
       case 'mapper': {

@@ -11,6 +11,7 @@
 import { OptionsError } from '../errors.ts'
 import { limits } from '../limits.ts'
 import type { MappingOutcome } from '../mapping/mapper.ts'
+import { TurnoverMap } from '../turnover-map.ts'
 import type { AccountBook, StageEnd } from './accounts.ts'
 
 /** What somebody thinks of a result. */
@@ -138,7 +139,7 @@ export interface DecisionsInput {
 export class Decisions {
   readonly #input: DecisionsInput
   readonly #decisionsMax: number
-  readonly #live = new Map<string, RunDecisions>()
+  readonly #live = new TurnoverMap<string, RunDecisions>()
   readonly #over = new Map<string, RunDecisions>()
   /** Runs that are over, in the order in which they ended; those before `#oldest` were forgotten. A Map would find its
    *  first entry only after all that were deleted. */

@@ -24,6 +24,8 @@ export interface GuardOptions {
   backend: string
   /** Characters of all deltas together; more is `ORLA_BACKEND_PROTOCOL`. Unbounded when absent. */
   responseCharsMax?: number
+  /** Hears that the driver is done with the call, before whoever waits for `result` does; undefined if it failed. */
+  ended?: (result: ChatResult | undefined) => void
 }
 
 /**
@@ -109,21 +111,28 @@ class GuardedCall implements ChatCall, ChatSink {
     }
   }
 
-  /** The deadline that passes first: when, on the clock, and which. */
-  #due(): { atMs: number; kind: TimeoutKind; limitMs: number } {
+  /** When the deadline that passes first does, ms on the clock. */
+  #dueMs(): number {
     const { firstTokenMs, idleMs, totalMs } = this.#options.timeouts
-    const totalAtMs = this.#startedAtMs + totalMs
-    const token =
-      this.#lastDeltaAtMs === undefined
-        ? { atMs: this.#startedAtMs + firstTokenMs, kind: 'firstToken' as const, limitMs: firstTokenMs }
-        : { atMs: this.#lastDeltaAtMs + idleMs, kind: 'idle' as const, limitMs: idleMs }
-    return token.atMs < totalAtMs ? token : { atMs: totalAtMs, kind: 'total', limitMs: totalMs }
+    const tokenAtMs =
+      this.#lastDeltaAtMs === undefined ? this.#startedAtMs + firstTokenMs : this.#lastDeltaAtMs + idleMs
+    return Math.min(tokenAtMs, this.#startedAtMs + totalMs)
+  }
+
+  /** The deadline that passed. */
+  #passed(): BackendTimeoutError {
+    const { timeouts, backend } = this.#options
+    const { firstTokenMs, idleMs, totalMs } = timeouts
+    const kind: TimeoutKind =
+      this.#dueMs() >= this.#startedAtMs + totalMs ? 'total' : this.#lastDeltaAtMs === undefined ? 'firstToken' : 'idle'
+    const limitMs = kind === 'total' ? totalMs : kind === 'idle' ? idleMs : firstTokenMs
+    return new BackendTimeoutError(backend, kind, limitMs)
   }
 
   /** Arms the timer unless one is armed that fires early enough. */
   #arm(): void {
     const { clock } = this.#options
-    const { atMs } = this.#due()
+    const atMs = this.#dueMs()
     if (this.#timerDueMs <= atMs) return
     clock.clearTimer(this.#timer)
     this.#timerDueMs = atMs
@@ -133,9 +142,8 @@ class GuardedCall implements ChatCall, ChatSink {
   #fired(): void {
     this.#timer = undefined
     this.#timerDueMs = Infinity
-    const due = this.#due()
-    if (this.#options.clock.nowMs() < due.atMs) this.#arm()
-    else this.#fail(new BackendTimeoutError(this.#options.backend, due.kind, due.limitMs))
+    if (this.#options.clock.nowMs() < this.#dueMs()) this.#arm()
+    else this.#fail(this.#passed())
   }
 
   #succeed(result: unknown): void {
@@ -146,6 +154,7 @@ class GuardedCall implements ChatCall, ChatSink {
       return
     }
     this.#settle()
+    this.#options.ended?.(result as ChatResult)
     this.#resolve(result as ChatResult)
   }
 
@@ -155,6 +164,7 @@ class GuardedCall implements ChatCall, ChatSink {
     this.#error = error
     this.#reject(error)
     this.#cancelInner(error)
+    this.#options.ended?.(undefined)
   }
 
   #settle(): void {

@@ -9,6 +9,7 @@
 // 0.5 us, four times a stage. Runs have one entry or two: looking through them costs less than any key.
 
 import type { PrefixMark } from '../schema/transition.ts'
+import { TurnoverMap } from '../turnover-map.ts'
 
 /** How a run stands towards the context it has on a backend. */
 export type Residency =
@@ -61,7 +62,7 @@ export interface Entry extends LedgerEntry {
 
 /** The entries of one ledger. Iterating gives the one touched longest ago first. */
 export class LedgerEntries implements Iterable<Entry> {
-  readonly #byRun = new Map<string, Entry[]>()
+  readonly #byRun = new TurnoverMap<string, Entry[]>()
   #oldest: Entry | undefined
   #newest: Entry | undefined
   #size = 0

@@ -150,7 +150,7 @@ export class KvLedger {
 
   /** Entries of one run, over all backends. */
   ofRun(runId: string): LedgerEntry[] {
-    return [...this.#entries.ofRun(runId)]
+    return this.#entries.ofRun(runId).slice()
   }
 
   /** True if a run other than `runId` has context on a backend. O(1). */
@@ -210,12 +210,12 @@ export class KvLedger {
 
   /** A run is over or gone: forgets all of it. */
   forget(runId: string): void {
-    for (const entry of [...this.#entries.ofRun(runId)]) this.#drop(entry)
+    for (const entry of this.#entries.ofRun(runId).slice()) this.#drop(entry)
   }
 
   /** A run's context on a backend is not kept any more. */
   drop(runId: string, backend: string): void {
-    for (const entry of [...this.#entries.ofRun(runId)]) if (entry.backend === backend) this.#drop(entry)
+    for (const entry of this.#entries.ofRun(runId).slice()) if (entry.backend === backend) this.#drop(entry)
   }
 
   /** A backend's cache was emptied: nothing is resident there until it is computed again. O(all entries). */

@@ -19,6 +19,7 @@ import { PolicyGuard, type OnPolicyFault } from './policy-guard.ts'
 import { isPickPolicy, type SchedulingPolicies } from './policy.ts'
 import type { RequestView } from './request-view.ts'
 import { stageOrder, type StageOrder } from './stage-order.ts'
+import { TurnoverMap } from '../turnover-map.ts'
 import { SubQueue, type Waiting } from './sub-queue.ts'
 
 /** For sorting; linear where the input is in order already. */
@@ -46,8 +47,8 @@ export interface SubQueueLoad {
  */
 export class SubQueues {
   readonly #guard: PolicyGuard
-  readonly #waiting = new Map<string, Waiting>()
-  readonly #subQueues = new Map<string, SubQueue>()
+  readonly #waiting = new TurnoverMap<string, Waiting>()
+  readonly #subQueues = new TurnoverMap<string, SubQueue>()
   #policies: SchedulingPolicies
   #stages: StageOrder
   #picksRequests: boolean
@@ -120,6 +121,19 @@ export class SubQueues {
     const waiting = this.#waiting.get(requestId)
     assert(waiting !== undefined, 'a request was taken that does not wait', { requestId })
     return this.#serve(waiting, nowMs)
+  }
+
+  /**
+   * Serves a request that comes while nothing waits: what {@link enqueue} and {@link next} would do with it, without a
+   * place in between. Policies hear that it was served; there is nothing to ask them.
+   *
+   * @param nowMs - the time, ms on the runtime's clock
+   * @throws {InvariantError} `ORLA_INVARIANT` if something waits
+   */
+  pass(view: RequestView, nowMs: number): void {
+    assert(this.#waiting.size === 0, 'a request passes others that wait', { requestId: view.requestId })
+    this.#guard.served(this.#policies.stage, view, nowMs, 'stage')
+    this.#guard.served(this.#policies.request, view, nowMs, 'request')
   }
 
   /** Removes a request wherever it is. False if it does not wait here, for example because it was served. */

@@ -165,3 +165,77 @@ test('random streams are equal for equal seed and label, and else independent', 
   const clock = virtualClock({ seed: 7 })
   expect([clock.random('a')(), clock.random('a')()]).toEqual([draw(7, 'a')[0], draw(7, 'a')[0]])
 })
+
+describe('timers of the real clock', () => {
+  beforeEach(() => void vi.useFakeTimers())
+  afterEach(() => void vi.useRealTimers())
+
+  test('fire in the order in which they are due, each once, whatever is set and cleared meanwhile', () => {
+    const step = fc.record({
+      delayMs: fc.integer({ min: -2, max: 20 }),
+      clears: fc.option(fc.nat(20)),
+      spawnMs: fc.option(fc.integer({ min: 0, max: 10 })),
+      pauseMs: fc.integer({ min: 0, max: 5 }),
+    })
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 30 }), (steps) => {
+        const clock = realClock({ seed: 1 })
+        const due = new Map<string, number>()
+        const fired: [name: string, lateMs: number][] = []
+        const timers: { name: string; timer: Timer }[] = []
+        const set = (name: string, delayMs: number, then: () => void): void => {
+          due.set(name, clock.nowMs() + Math.max(0, delayMs))
+          const fire = (): void => {
+            fired.push([name, clock.nowMs() - due.get(name)!])
+            due.delete(name)
+            then()
+          }
+          timers.push({ name, timer: clock.setTimer(delayMs, fire) })
+        }
+        for (const [i, { delayMs, clears, spawnMs, pauseMs }] of steps.entries()) {
+          set(`t${i}`, delayMs, () => {
+            if (spawnMs !== null) set(`s${i}`, spawnMs, () => {})
+            const other = clears === null ? undefined : timers[clears]
+            if (other === undefined) return
+            clock.clearTimer(other.timer)
+            due.delete(other.name)
+          })
+          vi.advanceTimersByTime(pauseMs)
+        }
+        vi.advanceTimersByTime(100)
+        expect([...due]).toEqual([])
+        expect(new Set(fired.map(([name]) => name)).size).toBe(fired.length)
+        // A timer of Node's takes at least a millisecond.
+        for (const [, lateMs] of fired) expect(lateMs >= 0 && lateMs <= 2).toBe(true)
+      }),
+    )
+  })
+
+  test('are as good as none once all are cleared: the process may end', () => {
+    vi.useRealTimers()
+    const waiting = (): number => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length
+    const before = waiting()
+    const clock = realClock()
+    const timers = [60_000, 70_000, 80_000].map((delayMs) => clock.setTimer(delayMs, () => {}))
+    expect(waiting()).toBe(before + 1)
+    for (const timer of timers) clock.clearTimer(timer)
+    expect(waiting()).toBe(before)
+    const later = clock.setTimer(90_000, () => {})
+    expect(waiting()).toBe(before + 1)
+    clock.clearTimer(later)
+    expect(waiting()).toBe(before)
+  })
+
+  test('go on after one whose callback throws', () => {
+    const clock = realClock()
+    let fired = 0
+    clock.setTimer(5, () => {
+      throw new Error('a callback that breaks')
+    })
+    clock.setTimer(5, () => fired++)
+    clock.setTimer(6, () => fired++)
+    expect(() => vi.advanceTimersByTime(5)).toThrow('a callback that breaks')
+    vi.advanceTimersByTime(10)
+    expect(fired).toBe(2)
+  })
+})
