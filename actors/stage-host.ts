@@ -55,9 +55,17 @@ export interface StageServices {
   random: Random
   post: Post
   /** Tokens and chain of a prompt: at once when small, from the pool when large. */
-  measure(messages: readonly Message[], tools: readonly ToolSpec[] | undefined): PromptMeasure | Promise<PromptMeasure>
+  measure(
+    messages: readonly Message[],
+    tools: readonly ToolSpec[] | undefined,
+    signal?: () => AbortSignal,
+  ): PromptMeasure | Promise<PromptMeasure>
   /** Messages of a prompt template: at once when small, from the pool when large. */
-  render(prompt: CompiledPrompt, context: StageContext): readonly Message[] | Promise<readonly Message[]>
+  render(
+    prompt: CompiledPrompt,
+    context: StageContext,
+    signal?: () => AbortSignal,
+  ): readonly Message[] | Promise<readonly Message[]>
   correction: TokenCorrection
   /** What stages of each class took. */
   history: StageHistory

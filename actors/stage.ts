@@ -120,6 +120,8 @@ export class StageActor {
   /** Its own last prompt that an engine computed. Meanwhile the run may have sent others there. */
   #chain: ContextChain | undefined
   #call: ChatCall | undefined
+  /** Takes its prompt out of the queue for prompt threads. */
+  #prompting: AbortController | undefined
   #retryTimer: Timer | undefined
   #stageTimer: Timer | undefined
   /** The tool calls of this turn. */
@@ -271,7 +273,7 @@ export class StageActor {
         ),
       )
     }
-    const rendered = this.#services.render(prompt, context)
+    const rendered = this.#services.render(prompt, context, () => this.#untilAbandoned())
     if (!(rendered instanceof Promise)) return this.#onBuilt(readyAtMs, rendered)
     this.#await(rendered, 'the prompt could not be built', (messages) => this.#onBuilt(readyAtMs, messages))
   }
@@ -335,7 +337,7 @@ export class StageActor {
   }
 
   #beginTurn(readyAtMs: number): void {
-    const measured = this.#services.measure(this.#conversation, this.definition.toolSpecs)
+    const measured = this.#services.measure(this.#conversation, this.definition.toolSpecs, () => this.#untilAbandoned())
     if (!(measured instanceof Promise)) return this.#enqueueTurn(readyAtMs, measured)
     this.#await(measured, 'the prompt could not be measured', (measure) => this.#enqueueTurn(readyAtMs, measure))
   }
@@ -890,6 +892,7 @@ export class StageActor {
   #abandon(error: OrlaError): void {
     this.#epoch++
     this.#clearTimers()
+    this.#prompting?.abort(error)
     const turn = this.#turn
     if (turn !== undefined) this.#settleCost(turn, 0)
     if (this.#state === 'mapping' && this.definition.mapping.kind === 'mapper') {
@@ -1055,6 +1058,12 @@ export class StageActor {
       (value) => this.#if(epoch, () => then(value)),
       (error: unknown) => this.#if(epoch, () => this.#fail(toOrlaError(error, 'ORLA_WORKER_TASK', what))),
     )
+  }
+
+  /** For work on other threads; most prompts need none. */
+  #untilAbandoned(): AbortSignal {
+    this.#prompting ??= new AbortController()
+    return this.#prompting.signal
   }
 
   /** Runs a continuation unless what it continues has become void. */

@@ -117,8 +117,8 @@ export interface RuntimeOptions {
   log?: Logger
   /** Counts prompt tokens. Default: the o200k_base vocabulary; corrected by what engines report. */
   estimator?: TokenEstimator
-  /** Where prompts are measured. */
-  prompts?: { threads?: number; thresholdChars?: number }
+  /** Where prompts are measured: `PromptPoolOptions` has the ranges and defaults. */
+  prompts?: { threads?: number; thresholdChars?: number; queueMax?: number }
   /** Milliseconds that probing the backends may take at the start, default 2,000. 0 skips it. */
   probeTimeoutMs?: number
   /** Hears every turn and every run's end, for recordings (`recordTo` of `orla/testing`). */

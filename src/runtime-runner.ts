@@ -156,9 +156,9 @@ class Runner {
       shadow: shadowOf(boot.shadows, clock.random(`shadows/${boot.index}`), (answered) =>
         outbox.send({ type: 'shadow', answered }),
       ),
-      measure: (messages, tools) => this.#prompts.measure(messages, { tools }),
-      render: (prompt, context) => {
-        const built = this.#prompts.render(prompt, context)
+      measure: (messages, tools, signal) => this.#prompts.measure(messages, { tools, signal }),
+      render: (prompt, context, signal) => {
+        const built = this.#prompts.render(prompt, context, { signal })
         return built instanceof Promise ? built.then(({ messages }) => messages) : built.messages
       },
       modelOf: (backend) => this.#backends.get(backend)!.model,

@@ -323,9 +323,10 @@ class OrlaRuntime implements Runtime {
         for (const name of this.#backends.names) this.#backends.tell(name, { type: 'backend.readmit' })
       return actor
     })
-    const measure: WorkflowServices['measure'] = (messages, tools) => this.#prompts.measure(messages, { tools })
-    const render: WorkflowServices['render'] = (prompt, context) => {
-      const built = this.#prompts.render(prompt, context)
+    const measure: WorkflowServices['measure'] = (messages, tools, signal) =>
+      this.#prompts.measure(messages, { tools, signal })
+    const render: WorkflowServices['render'] = (prompt, context, signal) => {
+      const built = this.#prompts.render(prompt, context, { signal })
       return built instanceof Promise ? built.then(({ messages }) => messages) : built.messages
     }
     this.#mapping = new RuntimeMapping({

@@ -15,7 +15,7 @@ import { buildMessage, fillPrompt, type DraftMessage, type TemplateValues } from
 import type { CompiledPrompt } from '../prompts/template.ts'
 import type { ToolSpec } from '../schema/chat.ts'
 import type { Message } from '../schema/message.ts'
-import { cancellation, createTaskRunner } from './task-runner.ts'
+import { createTaskRunner } from './task-runner.ts'
 import { workerUrl } from './worker-url.ts'
 
 /**
@@ -49,6 +49,9 @@ export interface PromptPoolOptions {
   workerUrl?: URL
 }
 
+/** How a caller leaves while its prompt waits for a thread. Called only for prompts that go to one. */
+export type SignalSource = () => AbortSignal
+
 /** A prompt that is ready to be sent. */
 export interface BuiltPrompt {
   messages: Message[]
@@ -70,16 +73,16 @@ export interface PromptPoolStats {
  *
  * Small work is answered at once, not by a promise: `await` takes both. What fails on a thread rejects with
  * `ORLA_LIMIT` (the queue is full, retryable), `ORLA_WORKER_TASK` (its threads died twice, retryable), `ORLA_CANCELLED`
- * (or the signal's own OrlaError) or `ORLA_CLOSED`. The last two are thrown by inline work as well.
+ * (or the signal's own OrlaError) or `ORLA_CLOSED`, which inline work throws as well.
  */
 export interface PromptPool {
   /** Tokens and context chain of a prompt. */
   measure(
     messages: readonly Message[],
-    options?: { tools?: readonly ToolSpec[] | undefined; signal?: AbortSignal | undefined },
+    options?: { tools?: readonly ToolSpec[] | undefined; signal?: SignalSource | undefined },
   ): PromptMeasure | Promise<PromptMeasure>
   /** Tokens of each text. */
-  count(texts: readonly string[], options?: { signal?: AbortSignal | undefined }): number[] | Promise<number[]>
+  count(texts: readonly string[], options?: { signal?: SignalSource | undefined }): number[] | Promise<number[]>
   /**
    * Builds a prompt from its template and measures it.
    *
@@ -91,7 +94,7 @@ export interface PromptPool {
   render(
     prompt: CompiledPrompt,
     values: TemplateValues,
-    options?: { tools?: readonly ToolSpec[] | undefined; signal?: AbortSignal | undefined },
+    options?: { tools?: readonly ToolSpec[] | undefined; signal?: SignalSource | undefined },
   ): BuiltPrompt | Promise<BuiltPrompt>
   readonly stats: PromptPoolStats
   /** Ends the threads; what waits or runs rejects with `ORLA_CLOSED`. */
@@ -116,9 +119,8 @@ export function createPromptPool(options: PromptPoolOptions): PromptPool {
   let closed = false
 
   /** The name to count by on a thread, or undefined if the work is to be done here. */
-  const threadFor = (chars: number, signal: AbortSignal | undefined): EstimatorName | undefined => {
+  const threadFor = (chars: number): EstimatorName | undefined => {
     if (closed) throw new OrlaError('ORLA_CLOSED', 'the prompt pool is closed: its runtime has ended')
-    if (signal?.aborted === true) throw cancellation(signal)
     const name = chars < thresholdChars ? undefined : estimator
     if (name === undefined) inlineTasks++
     else pooledTasks++
@@ -128,18 +130,18 @@ export function createPromptPool(options: PromptPoolOptions): PromptPool {
   const measureThere = async (
     name: EstimatorName,
     unseen: readonly Message[],
-    signal: AbortSignal | undefined,
+    signal: SignalSource | undefined,
   ): Promise<void> => {
-    const facts = await runner.run({ type: 'prompt.measure', estimator: name, messages: unseen.map(plain) }, signal)
+    const facts = await runner.run({ type: 'prompt.measure', estimator: name, messages: unseen.map(plain) }, signal?.())
     for (const [index, message] of unseen.entries()) meter.adopt(message, facts[index]!)
   }
 
   const countThere = async (
     name: EstimatorName,
     texts: readonly string[],
-    signal: AbortSignal | undefined,
+    signal: SignalSource | undefined,
   ): Promise<number[]> => {
-    const counts = await runner.run({ type: 'prompt.count', estimator: name, texts }, signal)
+    const counts = await runner.run({ type: 'prompt.count', estimator: name, texts }, signal?.())
     for (const [index, text] of texts.entries()) meter.adoptText(text, counts[index]!)
     return counts
   }
@@ -148,9 +150,9 @@ export function createPromptPool(options: PromptPoolOptions): PromptPool {
     name: EstimatorName,
     drafts: readonly DraftMessage[],
     tools: readonly ToolSpec[] | undefined,
-    signal: AbortSignal | undefined,
+    signal: SignalSource | undefined,
   ): Promise<BuiltPrompt> => {
-    const { messages, facts } = await runner.run({ type: 'prompt.build', estimator: name, drafts }, signal)
+    const { messages, facts } = await runner.run({ type: 'prompt.build', estimator: name, drafts }, signal?.())
     for (const [index, message] of messages.entries()) meter.adopt(message, facts[index]!)
     return { messages, measure: meter.measure(messages, tools) }
   }
@@ -165,22 +167,19 @@ export function createPromptPool(options: PromptPoolOptions): PromptPool {
       const unseen = estimator === undefined ? [] : meter.unseen(messages)
       let chars = 0
       for (const message of unseen) chars += messageChars(message)
-      const name = threadFor(chars, signal)
+      const name = threadFor(chars)
       if (name === undefined) return meter.measure(messages, tools)
       return measureThere(name, unseen, signal).then(() => meter.measure(messages, tools))
     },
     count(texts, { signal } = {}) {
       let chars = 0
       if (estimator !== undefined) for (const text of texts) if (!meter.knows(text)) chars += text.length
-      const name = threadFor(chars, signal)
+      const name = threadFor(chars)
       return name === undefined ? texts.map((text) => meter.count(text)) : countThere(name, texts, signal)
     },
     render(prompt, values, { tools, signal } = {}) {
       const drafts = fillPrompt(prompt, values)
-      const name = threadFor(
-        newChars(drafts, (text) => meter.knows(text)),
-        signal,
-      )
+      const name = threadFor(newChars(drafts, (text) => meter.knows(text)))
       if (name !== undefined) return buildThere(name, drafts, tools, signal)
       const messages = drafts.map(buildMessage)
       return { messages, measure: meter.measure(messages, tools) }

@@ -191,7 +191,7 @@ function closedError(): OrlaError {
 }
 
 /** Why the caller of a job went away. */
-export function cancellation(signal: AbortSignal): OrlaError {
+function cancellation(signal: AbortSignal): OrlaError {
   const reason: unknown = signal.reason
   return reason instanceof OrlaError ? reason : new CancelledError('caller', `cancelled: ${messageOf(reason)}`)
 }

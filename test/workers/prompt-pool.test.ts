@@ -107,14 +107,22 @@ describe('prompt pool', () => {
     expect((await pool().measure([odd])).tokens).toBe(5_004)
   })
 
-  test('lets a caller go that has cancelled, small prompt or large', async () => {
+  test('lets a caller go whose prompt waits for a thread, and asks nobody else for a signal', async () => {
     const prompts = pool()
     const reason = new CancelledError('caller', 'enough')
-    expect(() => prompts.measure([user('x')], { signal: AbortSignal.abort(reason) })).toThrow(reason)
     const abort = new AbortController()
-    const large = prompts.count([longText(20_000, 8)], { signal: abort.signal })
+    let asked = 0
+    const signal = (): AbortSignal => {
+      asked++
+      return abort.signal
+    }
+    expect(prompts.measure([user('x')], { signal })).not.toBeInstanceOf(Promise)
+    expect(asked).toBe(0)
+    const large = prompts.count([longText(20_000, 8)], { signal })
     abort.abort(reason)
     await expect(large).rejects.toBe(reason)
+    expect(asked).toBe(1)
+    await expect(prompts.count([longText(20_000, 11)], { signal })).rejects.toBe(reason)
   })
 
   test('reports a missing value before anything goes to a thread', () => {
