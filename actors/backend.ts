@@ -302,8 +302,14 @@ export class BackendState implements ActorState<BackendMessage> {
       return
     }
     if (retry) this.#retries.add(request.requestId)
-    const view = { ...request, arrivalMs: this.#input.clock.nowMs(), arrivalOrder: this.#arrivals++ }
+    const nowMs = this.#input.clock.nowMs()
+    const view = { ...request, arrivalMs: nowMs, arrivalOrder: this.#arrivals++ }
     if (this.#input.holdMsMax !== undefined && !aside) return this.#hold(view, replyTo, this.#input.holdMsMax)
+    if (this.#parking === undefined && this.#queues.size === 0 && this.#canGrant()) {
+      // Where nothing waits, and a slot is free: a sub-queue made for one request costs 1.2 us.
+      this.#queues.pass(view, nowMs)
+      return this.#lease(view, replyTo, nowMs)
+    }
     this.#replyTo.set(request.requestId, replyTo)
     this.#queues.enqueue(view)
     this.#grant()
@@ -478,19 +484,28 @@ export class BackendState implements ActorState<BackendMessage> {
   }
 
   #grant(): void {
-    while (!this.#left && this.#queues.size > 0 && this.#window.free > 0 && this.#admits()) {
+    while (this.#queues.size > 0 && this.#canGrant()) {
       const nowMs = this.#input.clock.nowMs()
       const request = this.#parking === undefined ? this.#queues.next(nowMs) : this.#parking.next(nowMs)
       if (request === undefined) return
       const replyTo = this.#replyTo.get(request.requestId)!
       this.#replyTo.delete(request.requestId)
       this.#among.delete(request.requestId)
-      this.#window.take()
-      this.#leases.set(request.requestId, { grantedAtMs: nowMs, tenant: request.tenant, tokens: tokensOf(request) })
-      this.#meter.granted(nowMs)
-      if (this.#health.getSnapshot().value === 'halfOpen') this.#probe = request.requestId
-      this.#input.post(replyTo, { type: 'stage.granted', requestId: request.requestId })
+      this.#lease(request, replyTo, nowMs)
     }
+  }
+
+  #lease(request: RequestView, replyTo: CallerAddress, nowMs: number): void {
+    const { requestId, tenant } = request
+    this.#window.take()
+    this.#leases.set(requestId, { grantedAtMs: nowMs, tenant, tokens: tokensOf(request) })
+    this.#meter.granted(nowMs)
+    if (this.#health.getSnapshot().value === 'halfOpen') this.#probe = requestId
+    this.#input.post(replyTo, { type: 'stage.granted', requestId })
+  }
+
+  #canGrant(): boolean {
+    return !this.#left && this.#window.free > 0 && this.#admits()
   }
 
   #admits(): boolean {

@@ -46,34 +46,54 @@ export function createTokenCorrection(options: { capacity?: number } = {}): Toke
       { path: 'capacity', code: 'too_small', message: `must be an integer of at least 1, is ${capacity}` },
     ])
   }
-  /** In order of last learning, oldest first. */
-  const factors = new Map<string, number>()
+  /** By backend, then by model: no key to join for each question, of which a turn asks four. */
+  const factors = new Map<string, Map<string, Learned>>()
+  let size = 0
+  let lessons = 0
 
-  /** The length in front keeps ('a/b', 'c') and ('a', 'b/c') apart. */
-  const keyOf = (backend: string, model: string): string => `${backend.length}/${backend}/${model}`
+  const factor = (backend: string, model: string): number => factors.get(backend)?.get(model)?.factor ?? 1
 
-  const factor = (backend: string, model: string): number => factors.get(keyOf(backend, model)) ?? 1
+  const forgetOldest = (): void => {
+    let oldest: { backend: string; model: string; lesson: number } | undefined
+    for (const [backend, models] of factors) {
+      for (const [model, { lesson }] of models) {
+        if (oldest === undefined || lesson < oldest.lesson) oldest = { backend, model, lesson }
+      }
+    }
+    const models = factors.get(oldest!.backend)!
+    models.delete(oldest!.model)
+    if (models.size === 0) factors.delete(oldest!.backend)
+    size--
+  }
 
   return {
     factor,
     correct: (backend, model, estimatedTokens) => Math.round(estimatedTokens * factor(backend, model)),
     learn(backend, model, estimatedTokens, actualTokens) {
       if (actualTokens === undefined || !isPositive(actualTokens) || !isPositive(estimatedTokens)) return
-      const key = keyOf(backend, model)
-      const known = factors.get(key) ?? 1
       const observed = clamp(actualTokens / estimatedTokens)
-      factors.delete(key)
-      factors.set(key, clamp(known * (1 - newWeight) + observed * newWeight))
-      if (factors.size <= capacity) return
-      for (const oldest of factors.keys()) {
-        factors.delete(oldest)
-        break
+      let models = factors.get(backend)
+      if (models === undefined) factors.set(backend, (models = new Map()))
+      const known = models.get(model)
+      const learned = clamp((known?.factor ?? 1) * (1 - newWeight) + observed * newWeight)
+      if (known !== undefined) {
+        known.factor = learned
+        known.lesson = ++lessons
+        return
       }
+      models.set(model, { factor: learned, lesson: ++lessons })
+      if (++size > capacity) forgetOldest()
     },
     get size() {
-      return factors.size
+      return size
     },
   }
+}
+
+interface Learned {
+  factor: number
+  /** Number of the observation that it was learned from last. */
+  lesson: number
 }
 
 function isPositive(tokens: number): boolean {
