@@ -71,7 +71,8 @@ function stepFromData(data: MappingStepData, scope: MappingScope, path: string):
 
 type Defined<T> = { [K in keyof T]: Exclude<T[K], undefined> }
 
-function optionsOf<T extends { use: string }>({ use: _, ...options }: T): Defined<Omit<T, 'use'>> {
+function optionsOf<T extends { use: string }>(data: T): Defined<Omit<T, 'use'>> {
+  const { use: _use, ...options } = data
   return defined(options)
 }
 
