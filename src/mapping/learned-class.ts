@@ -129,9 +129,8 @@ export class LearnedClass {
   }
 
   /**
-   * Chooses what is expected to be best; or, where the account of exploration and chance allow it, one of those that may
-   * well be better: whose reward and bonus exceed the best guess's reward. Any of them, not the most hopeful: that one is
-   * tried where the best is dear rather than where it is itself likely to be good, and learns slowly (measured).
+   * Chooses what is expected to be best; or, where the account of exploration allows it, what is best if one hopes (LinUCB:
+   * the highest sum of reward and bonus).
    *
    * @param views - at least one; the first of equal ones is taken
    * @param random - what chance says, 0..1
@@ -143,8 +142,7 @@ export class LearnedClass {
     this.#decisions++
     this.#credit = Math.min(creditMax, this.#credit + explore)
     const mayExplore = this.#credit >= this.#exploresAt && this.#explored + 1 <= explore * this.#decisions + rounding
-    const hopeful = mayExplore ? expected.filter((each) => each !== best && each.reward + each.bonus > best.reward) : []
-    const chosen = hopeful[Math.floor(random() * hopeful.length)] ?? best
+    const chosen = mayExplore ? mostBy(expected, ({ reward, bonus }) => reward + bonus) : best
     if (chosen !== best) {
       this.#explored++
       this.#credit -= 1

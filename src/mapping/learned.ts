@@ -1,9 +1,8 @@
 // A mapper that learns where stages of a class do well for their money.
 //
 // For each stage class and backend three ridge regressions over features of the request predict the rating of its answer,
-// its cost and its time, each with the width of its confidence as in LinUCB (Li et al. 2010, disjoint models). The best sum
-// wins; a bounded share of decisions goes to backends that may well be better. It hears what became of its decisions
-// through `observe`, and of nothing else.
+// its cost and its time. The best sum wins; a bounded share of decisions goes to what is best if one hopes (LinUCB, Li et
+// al. 2010, disjoint models). It hears what became of its decisions through `observe`, and of nothing else.
 //
 // Owns: what was learned, by stage class.
 // Does not own: ratings (whoever judges answers gives them), when `observe` is called (the runtime does).
@@ -57,7 +56,7 @@ export interface LearnedOptions<Input = unknown, Results = unknown> {
   optimism?: number
   /** Rating that is expected before any was seen, of backends that do not say their `quality`. 0..1, default 0.5. */
   priorQuality?: number
-  /** Observations that the first guess is worth. Above 0, default 3. */
+  /** Observations that the first guess is worth. Above 0, default 1. */
   ridge?: number
   /** Outcomes of a stage class after which one counts half: what changes is learned anew. At least 1, default 1,000. */
   halfLife?: number
@@ -102,7 +101,7 @@ const Options = z.strictObject({
   explore: z.number().min(0).max(0.5).default(0.1),
   optimism: z.number().min(0).default(1),
   priorQuality: z.number().min(0).max(1).default(0.5),
-  ridge: z.number().positive().default(3),
+  ridge: z.number().positive().default(1),
   halfLife: z.number().min(1).default(1_000),
   frozen: z.boolean().default(false),
   warmStart: z

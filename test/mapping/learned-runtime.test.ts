@@ -81,8 +81,9 @@ describe('a learned mapper in a runtime', () => {
       chosen.push(isRight(backend, task))
     }
     const share = (from: number, to: number): number => chosen.slice(from, to).filter(Boolean).length / (to - from)
-    // A fifth of the decisions is made to learn more, whatever is known.
-    expect(share(200, 300)).toBeGreaterThan(share(0, 50) + 0.1)
+    // Up to a fifth of the decisions is made to learn more.
+    expect(share(200, 300)).toBeGreaterThan(share(0, 50) + 0.25)
+    expect(share(200, 300)).toBeGreaterThan(0.8)
     const accounts = runtime.accounts()
     expect(accounts.map(({ backend, variant }) => [backend, variant])).toEqual([
       ['heavy', 'learned'],
@@ -104,7 +105,7 @@ describe('a learned mapper in a runtime', () => {
       expect(second.stages['solve']!.mapping!.figures).toEqual(first.stages['solve']!.mapping!.figures)
       if (isRight(rate(one, task, first, random), task)) right++
     }
-    expect(right).toBeGreaterThanOrEqual(48)
+    expect(right).toBeGreaterThanOrEqual(54)
     expect(mapper.export()).toEqual(data)
     runtime.audit()
   })
