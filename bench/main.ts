@@ -5,6 +5,7 @@
 import { parseArgs } from 'node:util'
 import type { Bench, BenchOptions } from './lib/bench.ts'
 import { describeEnv } from './lib/env.ts'
+import { exposeGc } from './lib/gc.ts'
 import { formatTable } from './lib/table.ts'
 
 interface Entry {
@@ -29,6 +30,10 @@ const benches: Record<string, Entry> = {
   scale: {
     about: 'many live runs: memory, start, CPU a stage, cancelling all; what finished runs leave',
     load: () => import('./scale.ts'),
+  },
+  tokens: {
+    about: 'measuring prompts: growing conversations, this thread or another, what is remembered',
+    load: () => import('./tokens.ts'),
   },
   threads: {
     about: 'the same work on 0, 1 and 2 runner threads: CPU a stage, loop delay, messages',
@@ -133,6 +138,7 @@ async function main(argv: string[]): Promise<number> {
   }
   const { name, json, ...options } = request
   const { quick } = options
+  exposeGc()
   const env = describeEnv()
   const { bench } = await benches[name]!.load()
   const { rows, jsonRows, notes, settings, versions } = await bench.run(options)

@@ -8,7 +8,7 @@ export interface Cost {
 }
 
 /**
- * Runs `work` and says what one of its operations cost. Collects garbage first, where `--expose-gc` allows it.
+ * Runs `work` and says what one of its operations cost. Collects garbage first.
  *
  * @param work - resolves with the number of operations that it did
  */
@@ -52,11 +52,11 @@ const settlingRounds = 4
 /**
  * Bytes on this thread's heap and in its buffers, after garbage collection.
  *
- * @throws {Error} without `--expose-gc`
+ * @throws {Error} in a thread that cannot collect on demand
  */
 export async function settledHeapBytes(): Promise<number> {
   const { gc } = globalThis
-  if (gc === undefined) throw new Error('heap figures need node --expose-gc')
+  if (gc === undefined) throw new Error('heap figures need exposeGc() or node --expose-gc')
   for (let i = 0; i < settlingRounds; i++) {
     gc()
     await new Promise((resolve) => setImmediate(resolve))

@@ -14,7 +14,7 @@ const repetitionsMin = 5
  * Times `work` several times over and says how long one operation takes.
  *
  * `prepare` runs untimed before each repetition and hands what it made to `work`. Warm-up repetitions come first, and
- * the garbage of one is collected before the next where `node --expose-gc` allows it.
+ * the garbage of one is collected before the next.
  *
  * @param options.operations - operations that one call of `work` does
  * @param options.repetitions - timed calls, at least 5, default 7
