@@ -54,6 +54,8 @@ export interface ActorDefinition<Message = unknown> {
   readonly messages: StandardSchemaV1<unknown, Message>
   /** Method syntax: actors with different messages go into one list. */
   start(context: ActorContext<Message>): ActorHandlers<Message>
+  /** URL of the module that exports it, for one on a thread of its own. */
+  readonly module?: string
 }
 
 /**
@@ -73,16 +75,45 @@ export function defineActor<S extends StandardSchemaV1>(definition: {
   return definition as ActorDefinition<InferOutput<S>>
 }
 
+/**
+ * Puts an actor on a thread of its own: what it computes keeps nobody else waiting.
+ *
+ * The thread imports `module`, which exports the definition (found by its name). What crosses is plain data; `load` is at
+ * most 20 ms older than the last thing that the actor heard. A thread that ends is started again like an actor that throws;
+ * mail that was under way to it is lost, counted and logged. Real clocks only.
+ *
+ * @param module - `new URL('./auditor.ts', import.meta.url)`
+ */
+export function onThread<Message>(definition: ActorDefinition<Message>, module: URL): ActorDefinition<Message> {
+  return { ...definition, module: module.href }
+}
+
 /** What extensions need of the runtime around them. */
 export interface ExtensionsInput extends Pick<ActorContext, 'clock' | 'log' | 'backends' | 'load' | 'tellBackend'> {
   definitions: readonly ActorDefinition[]
+  /** Makes the place of one on a thread of its own. */
+  onThread?(definition: ActorDefinition, module: string): ExtensionPlace
+  /** One broke too often and is gone. */
+  gone?(name: string): void
 }
 
-type Mail = { type: 'transition'; transition: Transition } | { type: 'message'; message: unknown }
+/** What an actor gets. */
+export type Mail = { type: 'transition'; transition: Transition } | { type: 'message'; message: unknown }
+
+/** Where an actor lives. */
+export interface ExtensionPlace {
+  /** Whether it hears transitions. */
+  readonly watches: boolean
+  /** False if it is gone, or has too much waiting. */
+  post(mail: Mail): boolean
+  /** Resolves once it is there. */
+  ready?(): Promise<void>
+  stop(): Promise<void> | void
+}
 
 /** The actors that the user gave to one runtime. */
 export class Extensions {
-  readonly #actors = new Map<string, Extension>()
+  readonly #actors = new Map<string, { definition: ActorDefinition; place: ExtensionPlace }>()
 
   /** @throws {OptionsError} `ORLA_OPTIONS` for two actors of one name; and whatever a `start` throws */
   constructor(input: ExtensionsInput) {
@@ -91,13 +122,30 @@ export class Extensions {
         const message = `there is an actor "${definition.name}" already`
         throw new OptionsError('runtime options', [{ path: `actors[${i}].name`, code: 'duplicate_actor', message }])
       }
-      this.#actors.set(definition.name, new Extension(definition, input))
+      const { module } = definition
+      const place = module === undefined ? new Extension(definition, input) : input.onThread!(definition, module)
+      this.#actors.set(definition.name, { definition, place })
     }
+  }
+
+  /** Resolves once those on threads are there. Rejects with why one is not. */
+  async ready(): Promise<void> {
+    await Promise.all(Array.from(this.#actors.values(), ({ place }) => Promise.resolve(place.ready?.())))
   }
 
   /** Every actor hears of a transition, soon. */
   heard(transition: Transition): void {
-    for (const actor of this.#actors.values()) if (actor.watches) actor.post({ type: 'transition', transition })
+    for (const { place } of this.#actors.values()) if (place.watches) place.post({ type: 'transition', transition })
+  }
+
+  /** Whether the actor of that name hears transitions. */
+  watches(name: string): boolean {
+    return this.#actors.get(name)?.place.watches ?? false
+  }
+
+  /** Gives mail that was checked elsewhere to the actor of that name. */
+  post(name: string, mail: Mail): void {
+    this.#actors.get(name)?.place.post(mail)
   }
 
   /**
@@ -107,19 +155,33 @@ export class Extensions {
    */
   tell(definition: Pick<ActorDefinition, 'name'>, message: unknown): boolean {
     const actor = this.#actors.get(definition.name)
-    if (actor !== undefined) return actor.post({ type: 'message', message: actor.checked(message) })
+    if (actor !== undefined) {
+      return actor.place.post({ type: 'message', message: checked(actor.definition, message) })
+    }
     const known = [...this.#actors.keys()].join(', ')
     const problem = `there is no actor "${definition.name}"; there are: ${known === '' ? 'none' : known}`
     throw new OptionsError('actor', [{ path: 'name', code: 'unknown_actor', message: problem }])
   }
 
-  stop(): void {
-    for (const actor of this.#actors.values()) actor.stop()
+  /** Resolves once those on threads have ended. */
+  async stop(): Promise<void> {
+    await Promise.all(Array.from(this.#actors.values(), ({ place }) => Promise.resolve(place.stop())))
   }
 }
 
+function checked({ name, messages }: ActorDefinition, message: unknown): unknown {
+  const found = check(messages, message, 'message')
+  if (found instanceof Promise) {
+    found.catch(() => {})
+    const problem = 'the schema of an actor must check synchronously'
+    throw new OptionsError(`message to actor "${name}"`, [{ path: 'messages', code: 'async_schema', message: problem }])
+  }
+  if (!found.ok) throw new OptionsError(`message to actor "${name}"`, found.issues)
+  return found.value
+}
+
 /** One of them, with its mailbox. */
-class Extension {
+class Extension implements ExtensionPlace {
   readonly #definition: ActorDefinition
   readonly #log: Logger
   readonly #supervisor: Supervisor
@@ -136,6 +198,7 @@ class Extension {
     const gaveUp = (error: unknown): void => {
       this.#gone = true
       log.error({ actor: name, error }, 'an actor broke too often and is gone; the runtime goes on without it')
+      input.gone?.(name)
     }
     this.#supervisor = new Supervisor({ name, strategy: 'one-for-one', restartsMax: 3, clock, log, gaveUp })
     const post = (mail: Mail): boolean => this.post(mail)
@@ -158,20 +221,6 @@ class Extension {
     this.#mailbox.push(mail)
     if (this.#mailbox.length === 1) queueMicrotask(() => this.#drain())
     return true
-  }
-
-  checked(message: unknown): unknown {
-    const { name, messages } = this.#definition
-    const found = check(messages, message, 'message')
-    if (found instanceof Promise) {
-      found.catch(() => {})
-      const problem = 'the schema of an actor must check synchronously'
-      throw new OptionsError(`message to actor "${name}"`, [
-        { path: 'messages', code: 'async_schema', message: problem },
-      ])
-    }
-    if (!found.ok) throw new OptionsError(`message to actor "${name}"`, found.issues)
-    return found.value
   }
 
   stop(): void {

@@ -42,7 +42,7 @@ export type {
   StartOptions,
   ThreadsOptions,
 } from './runtime-api.ts'
-export { defineActor } from '../actors/extension.ts'
+export { defineActor, onThread } from '../actors/extension.ts'
 export type { ActorContext, ActorDefinition, ActorHandlers } from '../actors/extension.ts'
 export { realClock, virtualClock } from './clock.ts'
 export type { Clock, VirtualClock } from './clock.ts'

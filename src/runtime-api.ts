@@ -335,6 +335,11 @@ export function checkRuntimeOptions(options: RuntimeOptions): void {
       }
     }
   }
+  options.actors?.forEach(({ module, name }, i) => {
+    if (module === undefined || options.clock?.virtual !== true) return
+    const message = `virtual time is of one thread: give "${name}" without onThread`
+    issues.push({ path: `actors[${i}]`, code: 'not_with_virtual_time', message })
+  })
   issues.push(...failoverIssues(options))
   issues.push(...poolIssues(options.pools ?? {}, options.backends ?? {}))
   issues.push(...memoryIssues(options.memory, names))

@@ -10,6 +10,7 @@ import type { CancelledBy, ErrorFacts } from './errors.ts'
 import type { StageHistory } from './prediction/stage-history.ts'
 import type { Answered } from './runtime-shadows.ts'
 import type { Prices } from './schema/backend.ts'
+import type { LogLine } from './runtime-thread-log.ts'
 import type { TokenEvent, Transition } from './schema/transition.ts'
 import type { RunOutcome } from './workflow/report.ts'
 import type { ToolContext } from './workflow/tool.ts'
@@ -73,7 +74,7 @@ export type FromRunner =
   | { type: 'completed'; told: Parameters<StageHistory['completed']> }
   | { type: 'toolDone'; call: number; ok: true; value: unknown }
   | { type: 'toolDone'; call: number; ok: false; message: string }
-  | { type: 'log'; level: 'debug' | 'info' | 'warn' | 'error'; details: object; message: string }
+  | LogLine
   | { type: 'dead'; message: string }
 
 /** What a runner is started with. */

@@ -35,6 +35,7 @@ import {
   type RunnerPorts,
   type ToRunner,
 } from './runtime-runner-protocol.ts'
+import { threadLog } from './runtime-thread-log.ts'
 import type { TokenEvent } from './schema/transition.ts'
 import { createPromptPool } from './workers/prompt-pool.ts'
 
@@ -68,11 +69,7 @@ async function makeRunner(boot: RunnerBoot, hot: RunnerPorts['hot']): Promise<Ru
   const [module, estimator] = await Promise.all([loadModule(boot.module), loadEstimator('o200k_base')])
   const clock = realClock({ seed: boot.seed, originMs: boot.clockOriginMs })
   const outbox = new Outbox<FromRunner>(hot, (message, error) => runner.uncloneable(message, error))
-  const say =
-    (level: keyof Logger) =>
-    (details: object, message: string): void =>
-      outbox.send({ type: 'log', level, details: plainDetails(details), message })
-  const log: Logger = { debug() {}, info: say('info'), warn: say('warn'), error: say('error') }
+  const log = threadLog((line) => outbox.send(line))
   const leases = new Map<string, DriverLease>()
   for (const [name, definition] of Object.entries(module.backends)) {
     const elsewhere = boot.elsewhere[name]
@@ -315,14 +312,4 @@ class Runner {
       this.#tools.delete(call)
     }
   }
-}
-
-/** Log details as plain data: errors have none that cloning would keep. */
-function plainDetails(details: object): object {
-  return Object.fromEntries(
-    Object.entries(details).map(([key, value]) => [
-      key,
-      value instanceof Error ? { name: value.name, message: value.message, stack: value.stack } : String(value),
-    ]),
-  )
 }

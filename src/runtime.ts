@@ -62,6 +62,7 @@ import {
   type StartOptions,
 } from './runtime-api.ts'
 import { RuntimeAccounting } from './runtime-accounting.ts'
+import { ActorThread } from './runtime-actor-thread.ts'
 import { Backends, closedError, connectBackend, type Connected } from './runtime-backends.ts'
 import { Definitions } from './runtime-definitions.ts'
 import { loadModule, threadsPlan, workflowOf, type ThreadsPlan, type WorkflowModule } from './runtime-modules.ts'
@@ -399,6 +400,15 @@ class OrlaRuntime implements Runtime {
       backends: () => this.#backends.names,
       load: (backend) => this.#backends.get(backend).actor.state.load(),
       tellBackend: (backend, message) => this.#backends.tell(backend, message),
+      onThread: ({ name }, file) =>
+        new ActorThread({
+          name,
+          module: file,
+          clock,
+          log,
+          loads: () => Object.fromEntries([...this.#backends].map(([each, { actor }]) => [each, actor.state.load()])),
+          tellBackend: (backend, message) => this.#backends.tell(backend, message),
+        }),
     })
     this.#module = remote?.module
     if (remote === undefined) return
@@ -434,7 +444,7 @@ class OrlaRuntime implements Runtime {
 
   /** Resolves when every thread is there. */
   async ready(): Promise<void> {
-    await this.#runners?.ready()
+    await Promise.all([this.#runners?.ready(), this.#extensions.ready()])
   }
 
   tell<Message>(actor: ActorDefinition<Message>, message: Message): boolean {
@@ -650,13 +660,13 @@ class OrlaRuntime implements Runtime {
     // Runs that have begun hear of it in a microtask, and end in it.
     await Promise.resolve()
     await this.#runners?.close()
-    this.#extensions.stop()
+    const extensionsGone = this.#extensions.stop()
     this.#supervisors.tools.stop()
     this.#supervisors.managers.stop()
     this.#supervisors.backends.stop()
     this.#root.stop()
     this.#feed.close()
-    await Promise.all([this.#prompts.close(), this.#backends.close()])
+    await Promise.all([this.#prompts.close(), this.#backends.close(), extensionsGone])
   }
 
   #post(to: Address, message: ActorMessage): void {
