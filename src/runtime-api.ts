@@ -29,6 +29,7 @@ import { schedulingPolicyNames, type SchedulingPolicyName } from './scheduling/r
 import type { SubQueueLoad } from './scheduling/sub-queues.ts'
 import type { PriceOptions, PriceStatus } from './services/price-source.ts'
 import type { Prices } from './schema/backend.ts'
+import { RuntimeOptionsShape } from './runtime-options.ts'
 import { issuesOf } from './schema/options.ts'
 import { TenantsOptions } from './schema/tenants.ts'
 import type { RunEvent } from './schema/transition.ts'
@@ -307,6 +308,9 @@ export const FeedbackSchema = z
  * @throws {OptionsError} `ORLA_OPTIONS` with every problem
  */
 export function checkRuntimeOptions(options: RuntimeOptions): void {
+  const shape = RuntimeOptionsShape.safeParse(options)
+  // What is of another kind than it should be cannot be looked into.
+  if (!shape.success) throw new OptionsError('runtime options', issuesOf(shape.error, '', RuntimeOptionsShape))
   const issues: Issue[] = []
   const names = Object.keys(options.backends ?? {})
   if (names.length === 0) issues.push({ path: 'backends', code: 'no_backends', message: 'give at least one backend' })
@@ -345,9 +349,9 @@ export function checkRuntimeOptions(options: RuntimeOptions): void {
   issues.push(...memoryIssues(options.memory, names))
   issues.push(...shadowIssues(options.shadows, names))
   const tenants = TenantsOptions.optional().safeParse(options.tenants)
-  if (!tenants.success) issues.push(...issuesOf(tenants.error, 'tenants'))
+  if (!tenants.success) issues.push(...issuesOf(tenants.error, 'tenants', TenantsOptions))
   const budgets = BudgetsSchema.optional().safeParse(options.budgets)
-  if (!budgets.success) issues.push(...issuesOf(budgets.error, 'budgets'))
+  if (!budgets.success) issues.push(...issuesOf(budgets.error, 'budgets', BudgetsSchema))
   if (issues.length > 0) throw new OptionsError('runtime options', issues)
 }
 

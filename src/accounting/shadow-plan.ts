@@ -63,7 +63,7 @@ export function shadowPlan(shadows: Shadows): ShadowPlan {
 export function shadowIssues(shadows: Shadows | undefined, backends: readonly string[]): Issue[] {
   if (shadows === undefined) return []
   const parsed = Plan.safeParse(shadows)
-  if (!parsed.success) return issuesOf(parsed.error, 'shadows')
+  if (!parsed.success) return issuesOf(parsed.error, 'shadows', Plan)
   return Object.entries(parsed.data).flatMap(([stageClass, { backend }]) => {
     if (backends.includes(backend)) return []
     const message = `there is no backend "${backend}"; there are: ${backends.join(', ')}`

@@ -35,10 +35,10 @@ test('every wrong option is named at once', () => {
   })()
   expect(error).toBeInstanceOf(OptionsError)
   expect((error as OptionsError).issues.map(({ path }) => path).toSorted()).toEqual([
-    '(root)',
     'gpu',
     'model',
     'sequences',
+    'treads',
   ])
 })
 
