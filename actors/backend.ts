@@ -23,7 +23,9 @@ import type { Clock, Timer } from '../src/clock.ts'
 import { OrlaError, RejectedError, type ErrorFacts } from '../src/errors.ts'
 import { limits } from '../src/limits.ts'
 import type { Logger } from '../src/log.ts'
+import type { EngineWord } from '../src/scheduling/adaptive-window.ts'
 import type { SchedulingPolicies, SchedulingPolicy } from '../src/scheduling/policy.ts'
+import type { AdaptiveWindowSettings } from '../src/schema/backend.ts'
 import type { QueuePace, ServedTurn } from '../src/schema/queue-pace.ts'
 import { ServiceMeter } from '../src/scheduling/service-meter.ts'
 import type { Movable } from '../src/scheduling/reroute.ts'
@@ -43,11 +45,16 @@ import type {
   Post,
 } from './messages.ts'
 import { Parking, tokensOf } from './parking.ts'
+import { WindowPilot } from './window-pilot.ts'
 
 /** What a backend actor is made with. */
 export interface BackendInput {
   name: string
   windowRequests: number
+  /** Bounds of a window that finds its size; undefined: it is fixed. */
+  adaptiveWindow?: AdaptiveWindowSettings | undefined
+  /** Asks the engine how it is; undefined where it cannot be asked. */
+  readonly askEngine?: () => Promise<EngineWord> | undefined
   queueCapacity: number
   policies: SchedulingPolicies
   breaker: BreakerSettings
@@ -102,6 +109,8 @@ interface Lease {
   readonly tenant: string
   /** That it was expected to take of its tenant's. */
   readonly tokens: number
+  /** Requests in flight when it was granted, this one included. */
+  readonly inFlight: number
 }
 
 /** A request that waits for a place in the KV window. */
@@ -125,6 +134,9 @@ export class BackendState implements ActorState<BackendMessage> {
   /** Where else requests that wait may be served. */
   readonly #among = new Map<string, readonly string[]>()
   readonly #meter = new ServiceMeter()
+  /** Finds the size of the window; undefined where it is fixed. */
+  #pilot: WindowPilot | undefined
+  #settings: AdaptiveWindowSettings | undefined
   /** Leases from before the engine was replaced. */
   readonly #former = new Set<string>()
   #removed = false
@@ -171,6 +183,7 @@ export class BackendState implements ActorState<BackendMessage> {
     })
     this.#health.start()
     if (input.adopts !== undefined) this.#adopt(input.adopts)
+    this.#fly(input.adaptiveWindow)
   }
 
   handle(message: BackendMessage): void {
@@ -194,6 +207,8 @@ export class BackendState implements ActorState<BackendMessage> {
       case 'backend.replaced':
         for (const requestId of this.#leases.keys()) this.#former.add(requestId)
         this.#health.send({ type: 'backend.replaced' })
+        this.#meter.forget()
+        this.#fly(message.adaptiveWindow)
         return this.#grant()
       case 'backend.remove':
         this.#removed = true
@@ -292,6 +307,7 @@ export class BackendState implements ActorState<BackendMessage> {
   stop(): void {
     this.#input.clock.clearTimer(this.#holdTimer)
     this.#parking?.stop()
+    this.#pilot?.stop()
     this.#health.stop()
   }
 
@@ -498,7 +514,13 @@ export class BackendState implements ActorState<BackendMessage> {
   #lease(request: RequestView, replyTo: CallerAddress, nowMs: number): void {
     const { requestId, tenant } = request
     this.#window.take()
-    this.#leases.set(requestId, { grantedAtMs: nowMs, tenant, tokens: tokensOf(request) })
+    this.#leases.set(requestId, {
+      grantedAtMs: nowMs,
+      tenant,
+      tokens: tokensOf(request),
+      inFlight: this.#window.inFlight,
+    })
+    this.#pilot?.granted(this.#window.inFlight)
     this.#meter.granted(nowMs)
     if (this.#health.getSnapshot().value === 'halfOpen') this.#probe = requestId
     this.#input.post(replyTo, { type: 'stage.granted', requestId })
@@ -519,16 +541,20 @@ export class BackendState implements ActorState<BackendMessage> {
     if (lease === undefined) return
     this.#leases.delete(requestId)
     const nowMs = this.#input.clock.nowMs()
-    this.#meter.ended(lease.grantedAtMs, nowMs, served)
+    this.#meter.ended(lease.grantedAtMs, nowMs, this.#former.has(requestId) ? undefined : served)
     this.#parking?.left(lease.tenant, lease.tokens, served && served.promptTokens + served.outputTokens, nowMs)
     this.#retries.delete(requestId)
     this.#window.give()
     const wasProbe = this.#probe === requestId
     if (wasProbe) this.#probe = undefined
-    if (this.#former.delete(requestId)) verdict = 'inconclusive'
+    if (this.#former.delete(requestId)) {
+      verdict = 'inconclusive'
+      served = undefined
+    }
     if (verdict === 'faulty') this.#health.send({ type: 'request.failed', last: this.#input.isLast() })
     else if (verdict === 'ok' && !this.#isWell()) this.#health.send({ type: 'request.succeeded' })
     else if (wasProbe) this.#health.send({ type: 'probe.inconclusive' })
+    this.#pilot?.ended(served, lease.inFlight, this.#window.inFlight, verdict === 'faulty')
     this.#grant()
   }
 
@@ -539,7 +565,12 @@ export class BackendState implements ActorState<BackendMessage> {
   }
 
   #reconfigure(change: BackendReconfigure): void {
-    if (change.windowRequests !== undefined) this.#window.resize(change.windowRequests)
+    if (change.windowRequests !== undefined) {
+      this.#window.resize(change.windowRequests)
+      // The search goes on from there; a window of none is for good.
+      if (this.#settings !== undefined && change.windowRequests > 0) this.#fly(this.#settings)
+      else this.#pilot?.stop()
+    }
     if (change.queueCapacity !== undefined) this.#queueCapacity = change.queueCapacity
     if (change.stagePolicy !== undefined || change.requestPolicy !== undefined) {
       const now = this.#queues.policies
@@ -549,6 +580,26 @@ export class BackendState implements ActorState<BackendMessage> {
       })
     }
     this.#grant()
+  }
+
+  /** Begins the search for the window's size from where it is. */
+  #fly(settings: AdaptiveWindowSettings | undefined): void {
+    this.#pilot?.stop()
+    this.#settings = settings
+    const { clock, askEngine } = this.#input
+    this.#pilot =
+      settings &&
+      new WindowPilot({
+        settings,
+        initial: this.#window.size,
+        clock,
+        ask: () => askEngine?.(),
+        resize: (size) => {
+          this.#window.resize(size)
+          this.#grant()
+        },
+        guarded: (what, run) => this.#guarded(what, run),
+      })
   }
 
   #guarded(message: string, run: () => void): () => void {

@@ -5,6 +5,7 @@
 
 import type { ErrorFacts } from '../src/errors.ts'
 import type { RequestView } from '../src/scheduling/request-view.ts'
+import type { AdaptiveWindowSettings } from '../src/schema/backend.ts'
 import type { ServedTurn } from '../src/schema/queue-pace.ts'
 import type { Place } from '../src/mapping/place.ts'
 import type { CacheOutcome } from '../src/memory/actions.ts'
@@ -86,6 +87,8 @@ export interface BackendDrain {
 /** Its engine was replaced by another. Requests that wait keep waiting; those in flight say nothing of the new one. */
 export interface BackendReplaced {
   type: 'backend.replaced'
+  /** Bounds of the new one's window, where it finds its size. */
+  adaptiveWindow?: AdaptiveWindowSettings
 }
 /** It is being removed: whatever waits, and whatever comes, goes elsewhere. */
 export interface BackendRemove {

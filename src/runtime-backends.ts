@@ -132,6 +132,8 @@ export class Backends {
       startActor(backendLogic, {
         name,
         windowRequests: definition.settings.windowRequests,
+        adaptiveWindow: definition.settings.adaptiveWindow,
+        askEngine: () => this.#backends.get(name)?.lease.driver.kv?.usage(),
         queueCapacity: definition.settings.queueCapacity,
         policies: {
           stage: stage === undefined ? fcfs() : policies.policyOf(policies.nameOf(stage)),
@@ -187,7 +189,10 @@ export class Backends {
     this.#generation++
     this.#input.changed?.()
     this.#input.post({ actor: 'memory' }, { type: 'memory.emptied', backend: name })
-    this.tell(name, { type: 'backend.replaced' })
+    this.tell(name, {
+      type: 'backend.replaced',
+      ...(definition.settings.adaptiveWindow !== undefined && { adaptiveWindow: definition.settings.adaptiveWindow }),
+    })
     this.tell(name, { type: 'backend.reconfigure', windowRequests, queueCapacity })
   }
 

@@ -43,6 +43,8 @@ export interface KvUsage {
   running?: number
   /** Requests that wait. */
   waiting?: number
+  /** Preemptions since the engine's start. */
+  preemptions?: number
   /** Share of the KV pool that live requests hold, 0 to 1. Idle prefixes count as free: low is not empty. */
   usedFraction?: number
   /** Tokens of idle prefixes that are kept and may be evicted. */

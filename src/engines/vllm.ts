@@ -125,6 +125,7 @@ function vllmKv({ http, clock }: EngineAccess): Omit<KvControl, 'prefill'> {
       const metrics = parseMetrics(reply.text)
       const running = metrics.sum('vllm:num_requests_running')
       const waiting = metrics.sum('vllm:num_requests_waiting')
+      const preemptions = metrics.sum('vllm:num_preemptions_total')
       // The second name is that of v0.9 and older.
       const usedFraction = shareOf(metrics.max('vllm:kv_cache_usage_perc') ?? metrics.max('vllm:gpu_cache_usage_perc'))
       const prompt = metrics.sum('vllm:prefix_cache_queries_total')
@@ -132,6 +133,7 @@ function vllmKv({ http, clock }: EngineAccess): Omit<KvControl, 'prefill'> {
       return {
         ...(running !== undefined && { running }),
         ...(waiting !== undefined && { waiting }),
+        ...(preemptions !== undefined && { preemptions }),
         ...(usedFraction !== undefined && { usedFraction }),
         ...(prompt !== undefined && hits !== undefined && { hit: { cached: hits, prompt } }),
       }

@@ -39,6 +39,13 @@ export class ServiceMeter {
     this.#durationMs = this.#durationMs * memory + served.durationMs
   }
 
+  /** The engine is another: what was served says nothing any more. */
+  forget(): void {
+    this.#turns = 0
+    this.#durationMs = 0
+    this.#answeredAtMs = undefined
+  }
+
   /** What all of it comes to, with so many waiting for so many places. */
   pace(nowMs: number, waiting: number, windowRequests: number): QueuePace {
     const turnMs = this.#turnMs(nowMs)

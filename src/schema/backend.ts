@@ -26,12 +26,28 @@ export const Prices = z.strictObject({
 /** Prices in US dollars per million tokens. */
 export type Prices = z.infer<typeof Prices>
 
+/** A window that finds its size. */
+export const AdaptiveWindowSettings = z
+  .strictObject({
+    /** Requests that may always be in flight. */
+    min: z.int().min(1).max(100_000).default(1),
+    /** Requests that may never be exceeded. */
+    max: z.int().min(1).max(100_000).default(256),
+    /** How often the engine is asked how it is while requests run, where its driver can, ms; 0 never asks. */
+    askEveryMs: z.number().min(0).max(3_600_000).default(1_000),
+  })
+  .refine(({ min, max }) => min <= max, { path: ['max'], message: 'expected at least `min`' })
+/** A window that finds its size, complete. */
+export type AdaptiveWindowSettings = z.infer<typeof AdaptiveWindowSettings>
+
 /** Options that every backend takes. */
 export const BackendSettings = z.strictObject({
   /** Model that requests ask for unless a stage says otherwise. */
   model: z.string().min(1).max(256),
   /** Requests in flight at once. */
   windowRequests: z.int().min(1).max(100_000).default(limits.windowRequestsDefault),
+  /** The window finds its size between these bounds, beginning at `windowRequests`; fixed when absent. */
+  adaptiveWindow: AdaptiveWindowSettings.optional(),
   /** Requests that may wait; more are rejected. */
   queueCapacity: z.int().min(0).max(10_000_000).default(limits.queueCapacityDefault),
   /** Tokens of prompt and answer together; found by probing when absent. */

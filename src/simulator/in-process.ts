@@ -107,9 +107,9 @@ function kvControl(engine: EngineModel, chat: (request: ChatRequest, context: Ch
       }
     },
     usage() {
-      const { running, waiting, kvTokensLive, kvTokensTotal, kvTokensCached } = engine.stats()
+      const { running, waiting, preemptions, kvTokensLive, kvTokensTotal, kvTokensCached } = engine.stats()
       const usedFraction = kvTokensLive / kvTokensTotal
-      return Promise.resolve({ running, waiting, usedFraction, evictableTokens: kvTokensCached })
+      return Promise.resolve({ running, waiting, preemptions, usedFraction, evictableTokens: kvTokensCached })
     },
   }
 }
