@@ -3,7 +3,8 @@
 // This file does not import the graded half; what it knows of labels are the lessons that it is given.
 
 import { randomStream, virtualClock, type Random } from '../../src/clock.ts'
-import { learned, type LearnedMapper } from '../../src/mapping/learned.ts'
+import { learned } from '../../src/mapping/learned.ts'
+import type { LearnedMapper } from '../../src/mapping/learned-options.ts'
 import type { LearnedData } from '../../src/mapping/learned-data.ts'
 import type { BackendView, Mapper, MappingContext, MappingRequest } from '../../src/mapping/mapper.ts'
 import { threshold } from '../../src/mapping/threshold.ts'

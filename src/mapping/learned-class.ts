@@ -22,9 +22,9 @@ export interface LearnedPlan {
   halfLife: number
 }
 
-/** A backend that may be chosen, with what is guessed of it before anything was seen. */
+/** What may be chosen, a backend or a model, with what is guessed of it before anything was seen. */
 export interface ArmView {
-  backend: string
+  name: string
   model: string
   /** 0..1; absent: the plan's. */
   quality?: number
@@ -85,7 +85,7 @@ export class LearnedClass {
   readonly #plan: LearnedPlan
   /** What an observation still counts for after the next. */
   readonly #keep: number
-  /** By backend, in order of last use. */
+  /** By name, in order of last use. */
   readonly #arms = new Map<string, Arm>()
   #decisions = 0
   #explored = 0
@@ -161,14 +161,14 @@ export class LearnedClass {
   #touch(view: ArmView): void {
     const arm = this.#known(view) ?? this.#newArm(view)
     arm.model ??= view.model
-    this.#arms.delete(view.backend)
-    this.#arms.set(view.backend, arm)
+    this.#arms.delete(view.name)
+    this.#arms.set(view.name, arm)
     this.#bound()
   }
 
   /** Learns from what became of a decision. One for a backend that was forgotten, or has another model now, is left out. */
-  learn(features: readonly number[], backend: string, model: string, lesson: Lesson): void {
-    const arm = this.#arms.get(backend)
+  learn(features: readonly number[], name: string, model: string, lesson: Lesson): void {
+    const arm = this.#arms.get(name)
     if (arm === undefined || (arm.model ?? model) !== model) return
     // Ratings that come later are of the same time as what they rate.
     if (lesson.completed !== undefined) this.#fade()
@@ -176,11 +176,11 @@ export class LearnedClass {
   }
 
   /** Learns from the past: nothing of it counts less than the rest. */
-  learnExample(features: readonly number[], backend: string, model: string | undefined, lesson: Lesson): void {
-    let arm = this.#arms.get(backend)
+  learnExample(features: readonly number[], name: string, model: string | undefined, lesson: Lesson): void {
+    let arm = this.#arms.get(name)
     if (arm === undefined) {
       arm = this.#emptyArm(model, { quality: this.#plan.priorQuality, costUsd: 0 })
-      this.#arms.set(backend, arm)
+      this.#arms.set(name, arm)
       this.#bound()
     }
     if (arm.model === model) this.#take(arm, features, lesson)
@@ -211,8 +211,8 @@ export class LearnedClass {
       dimension: this.dimension,
       decisions: this.#decisions,
       explored: this.#explored,
-      arms: [...this.#arms].map(([backend, { model, completed, failed, guess, quality, cost, seconds }]) => ({
-        backend,
+      arms: [...this.#arms].map(([name, { model, completed, failed, guess, quality, cost, seconds }]) => ({
+        name,
         ...(model !== undefined && { model }),
         completed,
         failed,
@@ -228,12 +228,12 @@ export class LearnedClass {
   import({ decisions, explored, arms }: LearnedClassData): string | undefined {
     this.#decisions = decisions
     this.#explored = explored
-    for (const [i, { backend, model, completed, failed, guess, ...sums }] of arms.entries()) {
+    for (const [i, { name, model, completed, failed, guess, ...sums }] of arms.entries()) {
       const arm = { ...this.#emptyArm(model, guess), completed, failed }
-      for (const name of ['quality', 'cost', 'seconds'] as const) {
-        if (!arm[name].import(sums[name])) return `arms[${i}].${name}`
+      for (const part of ['quality', 'cost', 'seconds'] as const) {
+        if (!arm[part].import(sums[part])) return `arms[${i}].${part}`
       }
-      this.#arms.set(backend, arm)
+      this.#arms.set(name, arm)
     }
     return undefined
   }
@@ -243,8 +243,8 @@ export class LearnedClass {
   }
 
   /** What is known of a backend with the model that it has now. */
-  #known({ backend, model }: ArmView): Arm | undefined {
-    const arm = this.#arms.get(backend)
+  #known({ name, model }: ArmView): Arm | undefined {
+    const arm = this.#arms.get(name)
     return arm !== undefined && (arm.model ?? model) === model ? arm : undefined
   }
 

@@ -13,7 +13,8 @@ const Sums = z.strictObject({
 })
 
 const Arm = z.strictObject({
-  backend: z.string().min(1),
+  /** Backend, or model where it is learned by models. */
+  name: z.string().min(1),
   /** Model that this was learned of; what is learned of one model says nothing of another. */
   model: z.string().min(1).optional(),
   /** Stages that completed and that failed, older ones with less than 1. */
@@ -58,6 +59,8 @@ const StageClass = z
 /** Data of a learned mapper. Version 1. */
 export const LearnedDataSchema = z.strictObject({
   version: z.literal(1),
+  /** What arms are. */
+  per: z.enum(['backend', 'model']),
   classes: z.array(StageClass).max(limits.learnedClassesMax),
 })
 /** Data of a learned mapper: JSON, no functions. Features are not part of it: give the same function to who reads it. */

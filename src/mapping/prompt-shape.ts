@@ -3,13 +3,7 @@
 // Shape, not meaning: what a cheap look at the text says of how much there is to do. Each figure is squashed to 0..1 by
 // x / (x + k), where k is about what an ordinary question has, or by a logarithm where sizes range widely.
 
-import type { MappingRequest } from './mapper.ts'
-
-/** What features may be made of: a request without what is known of backends. */
-export type FeatureSource<Input = unknown, Results = unknown> = Pick<
-  MappingRequest<Input, Results>,
-  'workflow' | 'stage' | 'input' | 'results'
->
+import type { FeatureSource } from './features.ts'
 
 /** Names of the features of {@link promptShape}, in their order. */
 export const promptShapeNames = [

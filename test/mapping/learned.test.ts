@@ -196,7 +196,7 @@ describe('a learned mapper', () => {
     expect(other.facts()).toEqual(one.facts())
   })
 
-  test('L4: counts an outcome once, and its rating once, whenever that comes', async () => {
+  test('L4: counts the first rating of an outcome once, whenever it comes', async () => {
     const learn = async (parts: Partial<MappingOutcome>[]): Promise<unknown> => {
       const mapper = learned({ features: hardness })
       const { backend, reason, features } = await mapper(request(0), mappingContext())
@@ -215,8 +215,30 @@ describe('a learned mapper', () => {
     }
     const together = await learn([{ rating: 1 }])
     expect(await learn([{}, { rating: 1 }])).toEqual(together)
-    expect(await learn([{}, {}, { rating: 1 }, { rating: 0 }, {}])).toEqual(together)
+    expect(await learn([{}, { rating: 1 }, { rating: 0 }])).toEqual(together)
+    expect(await learn([{ rating: 1 }, { rating: 1 }])).toEqual(together)
     expect(await learn([{}])).not.toEqual(together)
+  })
+
+  test('counts runs of one name in two runtimes as two', async () => {
+    const mapper = learned({ features: () => [] })
+    const { backend, reason, features } = await mapper(request(0), mappingContext())
+    const outcome: MappingOutcome = {
+      runId: 'one',
+      workflow: 'w',
+      stage: 's',
+      stageClass: 'w/s',
+      state: 'completed',
+      durationMs: 5,
+      decision: { backend, model: `model-of-${backend}`, reason, by: 'learned', features: features! },
+    }
+    for (let runtime = 0; runtime < 2; runtime++) {
+      mapper.observe(outcome)
+      mapper.observe({ ...outcome, rating: 1 })
+    }
+    const [arm] = mapper.export().classes[0]!.arms
+    expect(arm!.completed).toBeCloseTo(2, 2)
+    expect(arm!.quality.weight).toBeCloseTo(2, 2)
   })
 
   test('ignores decisions of others, of other features and of models that are gone', async () => {
@@ -283,7 +305,7 @@ describe('a learned mapper', () => {
     for (let i = 0; i <= limits.learnedArmsMax; i++) await ask('w/9', [`b${i}`])
     const { arms } = mapper.export().classes.at(-1)!
     expect(arms).toHaveLength(limits.learnedArmsMax)
-    expect(arms.map(({ backend }) => backend)).not.toContain('a')
+    expect(arms.map(({ name }) => name)).not.toContain('a')
   })
 
   test('names what is wrong with its options and its data, all at once', async () => {
@@ -316,6 +338,60 @@ describe('a learned mapper', () => {
     ['no list', () => 'x' as never],
   ])('fails a stage whose features are %s', (_, features) => {
     expect(() => learned({ features })(request(0), mappingContext())).toThrow(MappingError)
+  })
+
+  test('learns by models where it is told to, and goes to the replica where the stage is done first', async () => {
+    const options = { features: hardness, costWeight: 20, per: 'model' as const, explore: 0.5 }
+    const pace = (waitMs: number) => ({ turnMs: 100, waitMs, answeredAtMs: 0 })
+    const pool = [
+      view('light', { model: 'small', pace: pace(0) }),
+      view('heavy1', { model: 'large', pace: pace(500) }),
+      view('heavy2', { model: 'large', pace: pace(50) }),
+    ]
+    const example = (hard: number, model: string, backend: string) => {
+      const { rating, costUsd } = judge(hard)({ backend: model === 'large' ? 'heavy' : 'light', reason: '' })
+      return { workflow: 'w', stage: 's', input: hard, results: {}, backend, model, rating, costUsd }
+    }
+    const warmStart = [0, 1, 0, 1, 0, 1].flatMap((hard) => [
+      example(hard, 'small', 'light'),
+      example(hard, 'large', hard === 0 ? 'heavy1' : 'heavy2'),
+    ])
+    const mapper = learned<unknown, unknown>({ ...options, warmStart, ridge: 0.01, frozen: true })
+    const ask = (input: number) => mapper(request(input, { backends: pool }), mappingContext())
+    expect(await ask(0)).toMatchObject({ backend: 'light' })
+    expect(await ask(1)).toMatchObject({ backend: 'heavy2', among: ['heavy1', 'heavy2'] })
+
+    const live = learned({ ...options, explore: 0, priorQuality: 0.9 })
+    const { reason, features } = await live(request(1, { backends: pool.slice(1) }), mappingContext())
+    const decision = { backend: 'heavy2', model: 'large', reason, by: 'learned', features: features! }
+    const outcome = {
+      workflow: 'w',
+      stage: 's',
+      stageClass: 'w/s',
+      state: 'completed' as const,
+      durationMs: 1,
+      rating: 0,
+    }
+    live.observe({ runId: 'one', ...outcome, decision })
+    live.observe({ runId: 'two', ...outcome, decision: { ...decision, backend: 'heavy1' } })
+    expect(live.export().classes[0]!.arms).toMatchObject([{ name: 'large', completed: expect.closeTo(2, 1) as number }])
+    expect(() => learned({ from: live.export() })).toThrow(/from\.per[^]*learned by model, and this learns by backend/)
+    const unnamed = [{ workflow: 'w', stage: 's', input: 1, results: {}, backend: 'b' }]
+    expect(() => learned<unknown, unknown>({ ...options, warmStart: unnamed })).toThrow(/warmStart\[0\]\.model/)
+  })
+
+  test('names every example whose features do not fit', () => {
+    const table = [[1], [2, 3], ['x'], [4]].map((input) => ({
+      workflow: 'w',
+      stage: 's',
+      input,
+      results: {},
+      backend: 'b',
+    }))
+    const features = ({ input }: { input: unknown }) => input as number[]
+    expect(() => learned<unknown, unknown>({ features, warmStart: table })).toThrow(
+      /2 problem\(s\)[^]*warmStart\[1\][^]*learned with 1 features, now there are 2[^]*warmStart\[2\][^]*1 values, x among them/,
+    )
   })
 
   test('fails a stage whose features have another length than those it learned from', async () => {
