@@ -35,6 +35,10 @@ const benches: Record<string, Entry> = {
     about: 'measuring prompts: growing conversations, this thread or another, what is remembered',
     load: () => import('./tokens.ts'),
   },
+  soak: {
+    about: 'minutes of mixed load over HTTP: heap and handles (takes --minutes, default 15)',
+    load: () => import('./soak.ts'),
+  },
   threads: {
     about: 'the same work on 0, 1 and 2 runner threads: CPU a stage, loop delay, messages',
     load: () => import('./threads.ts'),
@@ -92,6 +96,7 @@ function usage(problem: string): string {
     '',
     '  --quick  fewer sizes and shorter runs: shows that the bench works, its figures are rough',
     '  --json   one line of JSON instead of a table: {"bench","env","rows","notes"}',
+    '  --minutes N      how long to run, for the soak',
     '  --sessions FILE  recorded sessions to play too',
     "  --gsm8k FILE     RouteLLM's GSM8K pairs as CSV",
     '  --html FILE      a page with the figures',
@@ -105,6 +110,7 @@ function parse(argv: string[]): (BenchOptions & { name: string; json: boolean })
       args: argv,
       allowPositionals: true,
       options: {
+        minutes: { type: 'string' },
         quick: { type: 'boolean', default: false },
         json: { type: 'boolean', default: false },
         sessions: { type: 'string' },
@@ -117,10 +123,13 @@ function parse(argv: string[]): (BenchOptions & { name: string; json: boolean })
     if (rest.length > 0) return { problem: `one bench at a time, got ${positionals.join(', ')}` }
     if (!Object.hasOwn(benches, name)) return { problem: `there is no bench "${name}"` }
     const { quick, json, sessions, gsm8k, html } = values
+    const minutes = values.minutes === undefined ? undefined : Number(values.minutes)
+    if (minutes !== undefined && !(minutes > 0)) return { problem: `--minutes ${values.minutes} is not above 0` }
     return {
       name,
       quick,
       json,
+      ...(minutes !== undefined && { minutes }),
       ...(sessions !== undefined && { sessions }),
       ...(gsm8k !== undefined && { gsm8k }),
       ...(html !== undefined && { html }),

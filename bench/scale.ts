@@ -17,8 +17,8 @@ const startScale = (): ScaleChild => startChild(entry)
 export const bench: Bench = {
   async run({ quick }): Promise<BenchReport> {
     const sizes = quick ? [500, 5_000] : [1_000, 10_000, 100_000]
-    const answers = quick ? 5_000 : 50_000
-    const rounds = quick ? 5 : 9
+    const answers = quick ? 5_000 : 20_000
+    const rounds = quick ? 5 : 7
     const finishedRuns = quick ? 20_000 : 1_000_000
     const children = sizes.map((liveRuns) => ({ liveRuns, child: startScale() }))
     const rows: Row[] = []
@@ -57,7 +57,7 @@ export const bench: Bench = {
       rows,
       jsonRows: [...rows, { finishedRuns, bytesPerFinishedRun: Number(bytesPerFinishedRun.toFixed(2)) }],
       notes: [
-        `Finished runs leave ${bytesPerFinishedRun.toFixed(2)} bytes each: slope of the settled heap over ${finishedRuns} runs of ten stages.`,
+        `Finished runs leave ${bytesPerFinishedRun.toFixed(2)} bytes each: slope of the settled heap over ${finishedRuns} diamonds.`,
         'Aims: at most 4,500 bytes for a live run, and a ratio of at most 1.6 at 100,000.',
         `A run is a chain of ten stages with everything on (see overhead). Each live run waits for its model, which answers one at random, 64 in a turn of the loop; ${answers} answers a sample, ${rounds} rounds.`,
         'bytesPerLiveRun is without what the engine of the bench holds for a request. Starting includes mapping, prompt and request of the first stage; a stage includes a tenth of a start.',

@@ -35,12 +35,16 @@ export interface Answers {
 /** Answers that the engine gives in one turn of the loop. */
 const answersPerTurn = 64
 /** Advances of every run after the start: then runs stand at all stages of their workflows. */
-const mixingRounds = 10
+const mixingRounds = 5
 const heapPoints = 11
 const warmUpRuns = 2_000
 
 const chain = shapes.find(({ name }) => name === 'chain-10')!
 const workflow = workflowOf(chain, { mapped: true })
+const diamond = workflowOf(
+  shapes.find(({ name }) => name === 'diamond')!,
+  { mapped: true },
+)
 
 let gated = false
 const waiting: PromiseWithResolvers<unknown>[] = []
@@ -136,11 +140,11 @@ async function cancel(): Promise<Answers['cancel']> {
 }
 
 async function finish(runs: number): Promise<Answers['finish']> {
-  await inLanes(warmUpRuns, 64, () => runtime.start(workflow, undefined).outcome)
+  await inLanes(warmUpRuns, 64, () => runtime.start(diamond, undefined).outcome)
   const points = [{ x: 0, y: await settledHeapBytes() }]
   for (let i = 1; i < heapPoints; i++) {
     const part = Math.round(runs / (heapPoints - 1))
-    await inLanes(part, 64, () => runtime.start(workflow, undefined).outcome)
+    await inLanes(part, 64, () => runtime.start(diamond, undefined).outcome)
     points.push({ x: i * part, y: await settledHeapBytes() })
   }
   return { bytesPerFinishedRun: slopeOf(points) }
