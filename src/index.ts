@@ -145,9 +145,6 @@ export { workflowMachine } from '../machines/workflow.ts'
 export { stageMachine } from '../machines/stage.ts'
 export { backendMachine } from '../machines/backend.ts'
 
-// Command lines
-export { nearest } from './nearest.ts'
-
 // Bounds
 export { limits } from './limits.ts'
 

@@ -1,6 +1,7 @@
 // How the command line ends: exit codes, and the errors of its own.
 
-import { nearest, type ErrorCode } from '../index.ts'
+import type { ErrorCode } from '../index.ts'
+import { nearest } from '../nearest.ts'
 
 /** Exit codes of every command. */
 export const exitCodes = {

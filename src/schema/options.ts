@@ -37,9 +37,13 @@ function issuesFrom(
   const { code, message } = issue
   const path = [...above, ...issue.path]
   if (issue.code === 'invalid_union') {
-    // The member that the value is of the kind of says more than that it is none of them.
-    const meant = issue.errors.find((errors) => !errors.some((each) => each.path.length === 0 && isOfKind(each)))
-    if (meant !== undefined && meant.length > 0) return meant.flatMap((each) => issuesFrom(each, base, path, schema))
+    // Where the value is of the kind of one member only, what is wrong with it says more than that it is none of them.
+    const [meant, another] = issue.errors.filter(
+      (errors) => !errors.some((each) => each.path.length === 0 && isOfKind(each)),
+    )
+    if (meant !== undefined && another === undefined) {
+      return meant.flatMap((each) => issuesFrom(each, base, path, schema))
+    }
   }
   if (issue.code !== 'unrecognized_keys' || schema === undefined) {
     return [{ path: formatPath(base, path), code, message }]

@@ -2,12 +2,12 @@
 
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
-import { createRuntime, OptionsError, openAi, type RuntimeOptions } from '../../src/index.ts'
+import { createRuntime, OptionsError, openAi } from '../../src/index.ts'
 import { issuesOf } from '../../src/schema/options.ts'
 import { scripted } from '../support/scripted-backend.ts'
 
 async function issues(options: object): Promise<string[]> {
-  const made = createRuntime({ backends: { light: scripted() }, ...options } as RuntimeOptions)
+  const made = createRuntime({ backends: { light: scripted() }, ...options })
   const error = await made.then(
     () => undefined,
     (thrown: unknown) => thrown,
@@ -44,7 +44,7 @@ describe('the options of a runtime', () => {
   })
 
   test('of another kind than they should be are named, all at once', async () => {
-    const wrong = await issues({ clock: {}, log: console.log, seed: '7', probeTimeoutMs: -1, prompts: 3, actors: {} })
+    const wrong = await issues({ clock: {}, log: () => {}, seed: '7', probeTimeoutMs: -1, prompts: 3, actors: {} })
     expect(wrong.map((line) => line.split(':')[0])).toEqual(
       expect.arrayContaining(['clock', 'log', 'seed', 'probeTimeoutMs', 'prompts', 'actors']),
     )
