@@ -96,6 +96,11 @@ export class MapperState implements ActorState<MapperMessage> {
     this.#unmapped(error, message, undefined)
   }
 
+  /** Takes every question back: the runtime closes, and runs that are on other threads may not say so in time. */
+  close(): void {
+    for (const { message } of this.#open.values()) this.#cancel(message.replyTo)
+  }
+
   /** What is open goes on under the next actor, after a message broke this one. */
   leave(): OpenQuestions {
     return this.#open

@@ -662,6 +662,7 @@ class OrlaRuntime implements Runtime {
     await this.#runners?.close()
     const extensionsGone = this.#extensions.stop()
     this.#supervisors.tools.stop()
+    this.#mapper.state.close()
     this.#supervisors.managers.stop()
     this.#supervisors.backends.stop()
     this.#root.stop()

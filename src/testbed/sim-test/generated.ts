@@ -3,7 +3,10 @@
 import { z } from 'zod'
 import { openAi } from '../../engines/openai.ts'
 import type { BackendDefinition } from '../../engines/backend-definition.ts'
+import { firstOf } from '../../mapping/first-of.ts'
+import { loadAware } from '../../mapping/load-aware.ts'
 import type { Mapper } from '../../mapping/mapper.ts'
+import { modelBit, type ModelBitOptions } from '../../mapping/one-bit.ts'
 import { memoryPolicy } from '../../memory/plan.ts'
 import { utf8BytesEstimator } from '../../prompts/estimator.ts'
 import type { ChatRequest } from '../../schema/chat.ts'
@@ -14,7 +17,7 @@ import { simpleSpeeds } from '../../simulator/simple-model.ts'
 import { createSimulated } from '../../simulator/simulated.ts'
 import { workflow, type Workflow } from '../../workflow/builder.ts'
 import { tool, type ToolDefinition } from '../../workflow/tool.ts'
-import type { SimBackend, SimRun, SimStage } from './scenario.ts'
+import { poolOf, type SimBackend, type SimRun, type SimStage } from './scenario.ts'
 import { breakableMemory, breakablePolicy } from './crashes.ts'
 import type { SimAnswer, SimKit, SimSetup, SimSubject } from './subject.ts'
 
@@ -23,7 +26,7 @@ const simulated = createSimulated(openAi)
 /** Deadlines of one request, ms: short, so that what stalls ends. */
 const timeouts = { firstTokenMs: 20_000, idleMs: 5_000, totalMs: 30_000 }
 
-/** Workflows of any shape, with tools, mappers, schemas, fallbacks and skipped stages, as the scenario says. */
+/** Workflows of any shape, with tools, mappers, routers, schemas, cascades, fallbacks and skipped stages, as the scenario says. */
 export const generatedSubject: SimSubject = {
   name: 'generated workflows',
   setUp(kit): SimSetup {
@@ -47,6 +50,7 @@ export const generatedSubject: SimSubject = {
           ]),
         ),
         ...(scenario.failover && { failover: peersOf(scenario.backends) }),
+        ...(scenario.pools && { pools: poolsOf(scenario.backends) }),
         ...(scenario.memory !== undefined && {
           memory: {
             policy: breakableMemory(memoryPolicy(scenario.memory.policy), () => kit.crash()),
@@ -96,13 +100,28 @@ function peersOf(backends: readonly SimBackend[]): Record<string, string[]> {
   )
 }
 
-function workflowOf(run: SimRun, tools: Record<string, ToolDefinition>, choose: Mapper): Workflow<unknown, unknown> {
+/** Backends of one model, under a common name. */
+function poolsOf(backends: readonly SimBackend[]): Record<string, string[]> {
+  return Object.fromEntries(
+    [...Map.groupBy(backends, ({ model }) => model)].map(([model, all]) => [
+      poolOf(model),
+      all.map(({ name }) => name),
+    ]),
+  )
+}
+
+function workflowOf(
+  run: SimRun,
+  tools: Record<string, ToolDefinition>,
+  choose: (stage: SimStage) => Mapper,
+): Workflow<unknown, unknown> {
   let definition = workflow(`shape${run.stages.length}`) as unknown as LooseWorkflow
   for (const stage of run.stages) {
     definition = definition.stage(stage.name, {
       after: stage.after.map((i) => run.stages[i]!.name),
-      ...(stage.backend === undefined ? { mapping: choose } : { backend: stage.backend }),
+      ...(stage.backend === undefined ? { mapping: choose(stage) } : { backend: stage.backend }),
       fallback: stage.fallback.filter((name) => name !== stage.backend),
+      ...cascadeOf(stage),
       prompt: () => [
         ...(stage.headTokens > 0 ? [system(`${stage.name}${' rule'.repeat(stage.headTokens)}`)] : []),
         user(`plan ${JSON.stringify(planOf(run, stage))}`),
@@ -139,6 +158,9 @@ function planOf(run: SimRun, { name, toolCalls, json, answerTokens }: SimStage):
 /** What the model says: tool calls as the last plan in the conversation wants them, then the answer. */
 function answerOf(request: ChatRequest): Reply {
   const { messages } = request
+  const question = messages.at(-1)!.content
+  // A router's: whatever it says must not matter.
+  if (question.includes(routerWords)) return { content: ['0', '1', 'perhaps'][question.length % 3]! }
   const at = messages.findLastIndex(({ role, content }) => role === 'user' && content.startsWith('plan '))
   const plan = JSON.parse(messages[at]!.content.slice(5)) as Plan
   const made = messages
@@ -183,7 +205,41 @@ function noteTool(kit: SimKit, isStarting: () => boolean): ToolDefinition {
   }
 }
 
-function mapperOf(kit: SimKit): Mapper {
+/** What questions of routers are known by. */
+const routerWords = 'is it simple'
+
+function cascadeOf({ cascade, backend, name }: SimStage): object {
+  const to = cascade.filter((other) => other !== backend)
+  if (to.length === 0) return {}
+  // Some answers are never good enough; the last one's is taken all the same.
+  return { cascade: { to, accept: () => Promise.resolve(name === 's0' || 'not good enough') } }
+}
+
+function mapperOf(kit: SimKit): (stage: SimStage) => Mapper {
+  const byLoad = loadMapper(kit)
+  return ({ chooses, router, answerTokens }) => {
+    if (chooses === 'load') return byLoad
+    const asked = { router, about: () => `${routerWords}${'?'.repeat(answerTokens)}`, cache: 'none' } as const
+    const mapper: Mapper = chooses === 'aware' ? loadAware({ hardness: modelBit(asked), risk: riskOf }) : spread(asked)
+    return firstOf(mapper, byLoad)
+  }
+}
+
+/** A router sends what is complex to the last backend, and the rest to the first. */
+function spread(asked: ModelBitOptions): Mapper {
+  const bit = modelBit(asked)
+  return async (request, context) => {
+    const { name } = request.backends.at(-(await bit(request, context)))!
+    return { backend: name, reason: 'a router says so' }
+  }
+}
+
+/** The first backend is bad at what is hard. */
+function riskOf({ name }: { name: string }, hardness: number): number {
+  return name === 'b1' ? hardness : 0
+}
+
+function loadMapper(kit: SimKit): Mapper {
   const draw = kit.draw('mapper')
   return async ({ backends }) => {
     if (kit.strikes('mapper')) {

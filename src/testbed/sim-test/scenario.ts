@@ -45,8 +45,13 @@ export interface SimStage {
   name: string
   /** Indexes of earlier stages that it waits for. */
   after: readonly number[]
-  /** Backend by name; absent: a mapper chooses. */
+  /** Backend or pool by name; absent: a mapper chooses. */
   backend?: string
+  /** How a mapper chooses: by load alone, or with the bit of a model that is asked at this backend. */
+  chooses: 'load' | 'bit' | 'aware'
+  router: string
+  /** Backends that make its answer again when it is not accepted. */
+  cascade: readonly string[]
   fallback: readonly string[]
   /** Tool calls that the model makes before it answers. */
   toolCalls: number
@@ -87,6 +92,8 @@ export interface Scenario {
   faults: Partial<Record<SimFaultName, number>>
   backends: readonly SimBackend[]
   failover: boolean
+  /** Backends of one model have a common name. */
+  pools: boolean
   /** Between two crashes of actors, ms at least. With less than supervisors tolerate, the runtime may give up. */
   crashGapMs: number
   memory?: { policy: MemoryPolicyName; kvTokens?: number; holdMsMax: number; prewarm?: boolean }
@@ -150,13 +157,15 @@ export function drawScenario(seed: number, allowed: readonly SimFaultName[]): Sc
   }))
   const calmAtMs = draw.int(5_000, calmAtMsMax)
   const names = backends.map(({ name }) => name)
+  const pools = draw.chance(0.3)
+  const places = pools ? [...names, ...models.filter((_, i) => i < names.length).map(poolOf)] : names
   const runs = Array.from({ length: draw.int(1, 16) }, (_, index): SimRun => ({
     index,
     atMs: draw.int(0, calmAtMs),
     ...(draw.chance(0.15) && { deadlineMs: draw.one([draw.int(100, 20_000), 3_600_000]) }),
     priority: draw.int(0, 3),
     tenant: draw.one(['default', 'red', 'blue']),
-    stages: drawStages(draw, names),
+    stages: drawStages(draw, names, places),
   })).sort((a, b) => a.atMs - b.atMs)
   const memory = draw.chance(0.5) ? drawMemory(draw) : undefined
   return {
@@ -164,6 +173,7 @@ export function drawScenario(seed: number, allowed: readonly SimFaultName[]): Sc
     faults,
     backends,
     failover: draw.chance(0.5),
+    pools,
     crashGapMs: draw.one([0, 6_000, 6_000]),
     ...(memory !== undefined && { memory }),
     runs,
@@ -181,7 +191,12 @@ function drawMemory(draw: Draw): NonNullable<Scenario['memory']> {
   }
 }
 
-function drawStages(draw: Draw, backends: readonly string[]): SimStage[] {
+/** Name of the pool of a model's backends. */
+export function poolOf(model: string): string {
+  return `pool-${model}`
+}
+
+function drawStages(draw: Draw, backends: readonly string[], places: readonly string[]): SimStage[] {
   return Array.from({ length: draw.int(1, 5) }, (_, i): SimStage => {
     const after = draw.some(
       Array.from({ length: i }, (__, j) => j),
@@ -190,7 +205,10 @@ function drawStages(draw: Draw, backends: readonly string[]): SimStage[] {
     return {
       name: `s${i}`,
       after,
-      ...(draw.chance(0.7) && { backend: draw.one(backends) }),
+      ...(draw.chance(0.7) && { backend: draw.one(places) }),
+      chooses: draw.one(['load', 'load', 'bit', 'aware']),
+      router: draw.one(backends),
+      cascade: draw.chance(0.15) ? draw.some(backends, 0.5) : [],
       fallback: draw.some(backends, 0.2),
       toolCalls: draw.chance(0.3) ? draw.int(1, 2) : 0,
       json: draw.chance(0.2),

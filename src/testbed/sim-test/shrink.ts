@@ -52,6 +52,9 @@ function* smaller(scenario: Scenario): Generator<Scenario> {
     yield rest
     if (memory.prewarm) yield { ...scenario, memory: { ...memory, prewarm: false } }
   }
+  if (scenario.pools && !runs.some(({ stages }) => stages.some(({ backend }) => backend?.startsWith('pool-')))) {
+    yield { ...scenario, pools: false }
+  }
   if (scenario.failover) yield { ...scenario, failover: false }
   for (const [i, run] of runs.entries()) {
     for (const simpler of simplerRuns(run)) yield { ...scenario, runs: runs.with(i, simpler) }
@@ -83,6 +86,8 @@ function* simplerRuns(run: SimRun): Generator<SimRun> {
       yield { ...run, stages: stages.with(i, { ...stage, after: [], appends: false }) }
     }
     if (stage.attempts > 1) yield { ...run, stages: stages.with(i, { ...stage, attempts: 1 }) }
+    if (stage.cascade.length > 0) yield { ...run, stages: stages.with(i, { ...stage, cascade: [] }) }
+    if (stage.chooses !== 'load') yield { ...run, stages: stages.with(i, { ...stage, chooses: 'load' }) }
     if (stage.fallback.length > 0) yield { ...run, stages: stages.with(i, { ...stage, fallback: [] }) }
   }
 }
