@@ -3,7 +3,8 @@
 // Owns: a regression of rating, cost and time for each backend, and the account of exploration.
 // Does not own: features (callers make them), which backends may serve (callers ask).
 // Invariants
-//   B1. Of n decisions at most `explore` * n are not the best guess; of any n in a row at most `explore` * n + 10.
+//   B1. Of the first n decisions at most `explore` * n are not the best guess; of any n in a row at most `explore` * n + 10.
+//       What it explored in another process counts there.
 //   B2. At most `learnedArmsMax` backends; the one decided for longest ago goes first.
 //   B3. What is learned of one model is not used for another of the same backend.
 
@@ -75,7 +76,7 @@ interface Arm {
 
 /** Explorations that may be saved up. */
 const creditMax = 10
-/** Guards B1 against rounding: a tenth ten times is a little less than one. */
+/** A tenth ten times is a little less than one. */
 const rounding = 1e-9
 
 /** One stage class. */
@@ -141,7 +142,7 @@ export class LearnedClass {
     const { explore } = this.#plan
     this.#decisions++
     this.#credit = Math.min(creditMax, this.#credit + explore)
-    const mayExplore = this.#credit >= this.#exploresAt && this.#explored + 1 <= explore * this.#decisions + rounding
+    const mayExplore = this.#credit >= this.#exploresAt - rounding
     const chosen = mayExplore ? mostBy(expected, ({ reward, bonus }) => reward + bonus) : best
     if (chosen !== best) {
       this.#explored++

@@ -164,6 +164,23 @@ describe('a learned mapper', () => {
     )
   })
 
+  test('B1: saves up ten explorations at most while there is nothing to explore', async () => {
+    const mapper = learned({ features: () => [], explore: 0.1, optimism: 100 })
+    const one = { backends: [view('light')] }
+    const explored = async (count: number, changes: Partial<MappingRequest> = {}): Promise<number> => {
+      let sum = 0
+      for (let i = 0; i < count; i++) {
+        const { figures } = await mapper(request(0, changes), mappingContext({ random: () => 0 }))
+        sum += figures!['explored']!
+      }
+      return sum
+    }
+    for (let i = 0; i < 10; i++) await once(mapper, 0, () => ({ rating: 0.6 }))
+    expect(await explored(300, one)).toBe(0)
+    // Nothing is heard of the other backend: it stays worth a try.
+    expect(await explored(40)).toBe(13)
+  })
+
   test('does explore, and says so', async () => {
     const mapper = learned({ features: hardness, explore: 0.5, optimism: 5 })
     const decisions: MappingDecision[] = []
