@@ -308,6 +308,7 @@ export class BackendState implements ActorState<BackendMessage> {
     this.#input.clock.clearTimer(this.#holdTimer)
     this.#parking?.stop()
     this.#pilot?.stop()
+    this.#queues.close()
     this.#health.stop()
   }
 

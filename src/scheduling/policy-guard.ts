@@ -7,7 +7,13 @@
 //   P2. Each policy object is reported at most once, so that a bad one does not flood a log.
 
 import { messageOf } from '../errors.ts'
-import type { KeyedPolicy, PickPolicy, SchedulingLevel, SchedulingPolicy } from './policy.ts'
+import {
+  isPickPolicy,
+  type KeyedPolicy,
+  type PickPolicy,
+  type SchedulingLevel,
+  type SchedulingPolicy,
+} from './policy.ts'
 import type { RequestView } from './request-view.ts'
 
 /** Hears of a policy that gave an unusable answer: its name, and what was wrong. Must not throw. */
@@ -48,6 +54,17 @@ export class PolicyGuard {
     if (typeof index === 'number' && Number.isInteger(index) && index >= 0 && index < candidates.length) return index
     this.#report(policy, `pick returned ${messageOf(index)}, expected an index from 0 to ${candidates.length - 1}`)
     return 0
+  }
+
+  /** Listens to a policy whose keys may change. Returns how to stop. */
+  watch(policy: SchedulingPolicy, changed: (requestIds: readonly string[] | undefined) => void): () => void {
+    if (isPickPolicy(policy) || policy.watch === undefined) return () => {}
+    try {
+      return policy.watch(changed)
+    } catch (error) {
+      this.#report(policy, `watch threw: ${messageOf(error)}`)
+      return () => {}
+    }
   }
 
   /** Tells a policy that a request was served, if it wants to know. */

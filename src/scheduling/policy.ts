@@ -29,8 +29,13 @@ interface PolicyBase {
 
 /** An order with keys that are fixed while a request waits. Smaller keys go first. */
 export interface KeyedPolicy extends PolicyBase {
-  /** Finite number, the same each time it is asked about the same waiting request. */
+  /** Finite number, the same each time it is asked about the same waiting request, unless `changed` said otherwise. */
   key(request: RequestView, level: SchedulingLevel): number
+  /**
+   * For orders that others decide: keys of these requests, or of all that wait, are others now. The queue asks for them
+   * again. Called by each queue that uses the policy; returns how to stop.
+   */
+  watch?(changed: (requestIds: readonly string[] | undefined) => void): () => void
 }
 
 /** An order that is decided when a slot is free. */

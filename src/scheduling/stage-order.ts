@@ -18,6 +18,8 @@ export interface StageOrder {
   add(subQueue: SubQueue, head: Waiting): void
   /** Notes the head of a sub-queue that is here; free if it has not changed. */
   update(subQueue: SubQueue, head: Waiting): void
+  /** Notes the head of a sub-queue that is here, and that its key may be another. */
+  rekey(subQueue: SubQueue, head: Waiting): void
   /** Forgets a sub-queue. */
   remove(subQueue: SubQueue): void
   /** The sub-queue to serve next, or undefined if there is none. */
@@ -56,6 +58,11 @@ class KeyedStages implements StageOrder {
 
   update(subQueue: SubQueue, head: Waiting): void {
     if (subQueue.head === head) return
+    setHead(subQueue, head)
+    this.#heap.rekey(subQueue, this.#keyOf(subQueue, head))
+  }
+
+  rekey(subQueue: SubQueue, head: Waiting): void {
     setHead(subQueue, head)
     this.#heap.rekey(subQueue, this.#keyOf(subQueue, head))
   }
@@ -101,6 +108,10 @@ class PickedStages implements StageOrder {
     if (subQueue.head === head) return
     this.remove(subQueue)
     this.add(subQueue, head)
+  }
+
+  rekey(subQueue: SubQueue, head: Waiting): void {
+    this.update(subQueue, head)
   }
 
   remove(subQueue: SubQueue): void {

@@ -110,6 +110,14 @@ export class SubQueue implements HeapItem {
     return this.#picking === undefined ? this.#first() : (this.head ?? this.#oldest)
   }
 
+  /** The key of a request is another now. O(log n). */
+  rekey(waiting: Waiting): void {
+    if (this.#keyed === undefined) return
+    if (!waiting.orderable) this.#unorderable--
+    waiting.orderable = true
+    this.#heap.rekey(waiting, this.#keyOf(this.#keyed, waiting))
+  }
+
   /** Changes the request policy; nobody loses a place that the new order does not take. O(requests here). */
   setPolicy(policy: SchedulingPolicy): void {
     this.#usePolicy(policy)

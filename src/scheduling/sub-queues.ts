@@ -52,6 +52,7 @@ export class SubQueues {
   #policies: SchedulingPolicies
   #stages: StageOrder
   #picksRequests: boolean
+  #unwatch: () => void = () => {}
 
   /**
    * @param policies - the order at both levels; objects that keep accounts belong to one queue only
@@ -63,6 +64,7 @@ export class SubQueues {
     this.#policies = { ...policies }
     this.#stages = stageOrder(policies.stage, this.#guard)
     this.#picksRequests = isPickPolicy(policies.request)
+    this.#watch()
   }
 
   /** Requests waiting. */
@@ -153,6 +155,12 @@ export class SubQueues {
     // In order of arrival, so that each addition to an order by arrival goes to its end.
     const heads = Array.from(this.#subQueues.values(), (subQueue) => subQueue.standIn()!).sort(byArrival)
     for (const head of heads) this.#stages.add(head.subQueue, head)
+    this.#watch()
+  }
+
+  /** Lets go of the policies: keys that change later are no concern of this queue any more. */
+  close(): void {
+    this.#unwatch()
   }
 
   /** What waits, by class, in the order in which the classes began to wait. O(c). */
@@ -168,6 +176,24 @@ export class SubQueues {
   [Symbol.iterator](): IterableIterator<RequestView> {
     const waiting = [...this.#waiting.values()].sort(byArrival)
     return waiting.map((each) => each.view).values()
+  }
+
+  /** Listens to policies whose keys may change while requests wait. */
+  #watch(): void {
+    this.#unwatch()
+    const changed = (requestIds: readonly string[] | undefined): void => {
+      for (const requestId of requestIds ?? [...this.#waiting.keys()]) {
+        const waiting = this.#waiting.get(requestId)
+        if (waiting === undefined) continue
+        waiting.subQueue.rekey(waiting)
+        this.#stages.rekey(waiting.subQueue, waiting.subQueue.standIn()!)
+      }
+    }
+    const policies = new Set([this.#policies.stage, this.#policies.request])
+    const stops = Array.from(policies, (policy) => this.#guard.watch(policy, changed))
+    this.#unwatch = () => {
+      for (const stop of stops) stop()
+    }
   }
 
   #choose(nowMs: number): Waiting | undefined {
