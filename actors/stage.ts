@@ -985,7 +985,9 @@ export class StageActor {
       attempts: turn.attempt,
     }
     if (cost !== undefined) report.costUsd = cost
-    this.report.turns.push(report)
+    // A list that begins as a literal has no room to grow; one that is pushed to has room for 17: 130 bytes a stage.
+    if (this.report.turns.length === 0) this.report.turns = [report]
+    else this.report.turns.push(report)
   }
 
   #turnFields(turn: Turn): { stage: string; turn: number; backend: string; model: string } {

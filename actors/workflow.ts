@@ -120,7 +120,7 @@ export class WorkflowActor implements RunEffects, StageHost {
   /** Stages that began and have not settled, by index. */
   readonly #alive: (StageActor | undefined)[]
   /** Last prompt by backend and model, of which there are few: what of the next one the engine may have cached. */
-  readonly #chains: { backend: string; model: string; chain: ContextChain }[] = []
+  #chains: { backend: string; model: string; chain: ContextChain }[] | undefined
   /** Stages whose dependencies are done and that did not start yet. Drained by a loop, so that a long chain of stages
    *  that settle at once does not nest. */
   readonly #ready: number[] = []
@@ -373,7 +373,7 @@ export class WorkflowActor implements RunEffects, StageHost {
   }
 
   sharedTokens(backend: string, model: string, chain: ContextChain): number {
-    const last = this.#chains.find((each) => each.backend === backend && each.model === model)
+    const last = this.#chains?.find((each) => each.backend === backend && each.model === model)
     return last === undefined ? 0 : commonPrefix(last.chain, chain).tokens
   }
 
@@ -394,9 +394,10 @@ export class WorkflowActor implements RunEffects, StageHost {
   }
 
   remember(backend: string, model: string, chain: ContextChain): void {
-    const last = this.#chains.find((each) => each.backend === backend && each.model === model)
-    if (last === undefined) this.#chains.push({ backend, model, chain })
-    else last.chain = chain
+    const last = this.#chains?.find((each) => each.backend === backend && each.model === model)
+    if (last !== undefined) last.chain = chain
+    else if (this.#chains === undefined) this.#chains = [{ backend, model, chain }]
+    else this.#chains.push({ backend, model, chain })
   }
 
   emit(body: TransitionBody): void {
@@ -518,7 +519,6 @@ function indexes(count: number): number[] {
 
 /** A list of so many empty places. */
 function blank<T>(length: number): (T | undefined)[] {
-  const list: (T | undefined)[] = []
-  list.length = length
-  return list
+  // Exactly so many: one that is made longer afterwards has room for half as many again and 16 more.
+  return Array<T | undefined>(length)
 }

@@ -151,7 +151,13 @@ export class Backends {
         post,
       }),
     )
-    this.#backends.set(name, { definition, lease: this.#leaseOf(name, driver), probe, removed: false, actor })
+    this.#backends.set(name, {
+      definition,
+      lease: this.#leaseOf(name, driver, definition),
+      probe,
+      removed: false,
+      actor,
+    })
     this.#generation++
     this.#input.changed?.()
   }
@@ -183,7 +189,7 @@ export class Backends {
     }
     const { windowRequests, queueCapacity } = definition.settings
     void this.#retire(backend.lease)
-    backend.lease = this.#leaseOf(name, driver)
+    backend.lease = this.#leaseOf(name, driver, definition)
     backend.definition = definition
     backend.probe = probe
     this.#generation++
@@ -245,13 +251,7 @@ export class Backends {
     const backend = this.#backends.get(name)
     // It may have been removed while its last grant was on the way.
     if (backend === undefined) return { result: Promise.reject(removedError(name)), cancel() {} }
-    const { lease, definition } = backend
-    return lease.chat(request, context, sink, {
-      clock: this.#input.clock,
-      backend: name,
-      timeouts: { ...definition.settings.timeouts, ...timeouts },
-      responseCharsMax: limits.responseBytesMax,
-    })
+    return backend.lease.chat(request, context, sink, timeouts)
   }
 
   /** Slots that no request has; 0 where there is no such backend. */
@@ -376,9 +376,11 @@ export class Backends {
     throw closedError()
   }
 
-  #leaseOf(name: string, driver: Driver): DriverLease {
+  #leaseOf(name: string, driver: Driver, { settings }: BackendDefinition): DriverLease {
     let isFirst = true
-    return new DriverLease(driver, (before, now) => {
+    const { timeouts } = settings
+    const guard = { clock: this.#input.clock, backend: name, timeouts, responseCharsMax: limits.responseBytesMax }
+    return new DriverLease(driver, guard, (before, now) => {
       // A router may change its mind with every answer: that is said once.
       this.#input.log[isFirst ? 'warn' : 'debug'](
         { backend: name, before, now },

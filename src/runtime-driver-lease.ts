@@ -7,11 +7,15 @@
 
 import type { ChatContext, ChatSink, ChatCall, Driver } from './engines/driver.ts'
 import { guardedChat, type GuardOptions } from './engines/guard.ts'
+import type { Timeouts } from './schema/backend.ts'
 import type { ChatRequest, ChatResult } from './schema/chat.ts'
 
 /** A driver in use. */
 export class DriverLease {
   readonly driver: Driver
+  readonly #guard: Omit<GuardOptions, 'ended'>
+  /** By the deadlines of a stage, which are the same for all of its calls: 200 bytes less for each under way. */
+  readonly #options = new WeakMap<Partial<Timeouts>, GuardOptions>()
   readonly #modelChanged: (before: string, now: string) => void
   /** Model that the last answer named. */
   #model: string | undefined
@@ -26,18 +30,28 @@ export class DriverLease {
     this.#closeWhenIdle()
   }
 
-  /** @param modelChanged - hears that answers name another model than before: the engine is not the one it was */
-  constructor(driver: Driver, modelChanged: (before: string, now: string) => void) {
+  /**
+   * @param guard - deadlines of the backend, and what else holds for all of its calls
+   * @param modelChanged - hears that answers name another model than before: the engine is not the one it was
+   */
+  constructor(driver: Driver, guard: Omit<GuardOptions, 'ended'>, modelChanged: (before: string, now: string) => void) {
     this.driver = driver
+    this.#guard = guard
     this.#modelChanged = modelChanged
     // Whoever retires it hears of a close that fails; nobody else has to.
     this.#closed.promise.catch(() => {})
   }
 
   /** Starts an inference under its deadlines. */
-  chat(request: ChatRequest, context: ChatContext, sink: ChatSink, options: GuardOptions): ChatCall {
+  chat(request: ChatRequest, context: ChatContext, sink: ChatSink, timeouts: Partial<Timeouts>): ChatCall {
     this.#calls++
-    return guardedChat(this.driver, request, context, sink, { ...options, ended: this.#ended })
+    let options = this.#options.get(timeouts)
+    if (options === undefined) {
+      const guard = this.#guard
+      options = { ...guard, timeouts: { ...guard.timeouts, ...timeouts }, ended: this.#ended }
+      this.#options.set(timeouts, options)
+    }
+    return guardedChat(this.driver, request, context, sink, options)
   }
 
   /** Lets calls under way finish, and closes the driver then. Rejects if closing fails. */

@@ -79,7 +79,9 @@ async function makeRunner(boot: RunnerBoot, hot: RunnerPorts['hot']): Promise<Ru
       log.warn({ backend: name, before, now }, 'a backend answers with another model')
       outbox.send({ type: 'post', to: { actor: 'memory' }, message: { type: 'memory.emptied', backend: name } })
     }
-    leases.set(name, new DriverLease(driver, changed))
+    const { timeouts } = definition.settings
+    const guard = { clock, backend: name, timeouts, responseCharsMax: limits.responseBytesMax }
+    leases.set(name, new DriverLease(driver, guard, changed))
   }
   const runner: Runner = new Runner({ boot, module, estimator, clock, log, outbox, leases })
   return runner
@@ -131,7 +133,7 @@ class Runner {
 
   constructor(parts: RunnerParts) {
     this.#parts = parts
-    const { boot, module, estimator, clock, log, outbox, leases } = parts
+    const { boot, estimator, clock, log, outbox, leases } = parts
     this.#prompts = createPromptPool({ estimator, mode: 'pool', ...boot.prompts })
     this.#know(boot.backends)
     if (boot.watched) this.#watch(undefined, true)
@@ -164,13 +166,7 @@ class Runner {
       isPool: (name) => boot.pools.includes(name),
       warmHeads: new WarmHeads(),
       canServe: (backend) => this.#backends.get(backend)?.serves ?? false,
-      infer: (backend, request, context, sink, timeouts) =>
-        leases.get(backend)!.chat(request, context, sink, {
-          clock,
-          backend,
-          timeouts: { ...module.backends[backend]!.settings.timeouts, ...timeouts },
-          responseCharsMax: limits.responseBytesMax,
-        }),
+      infer: (backend, request, context, sink, timeouts) => leases.get(backend)!.chat(request, context, sink, timeouts),
       transition: (transition) => outbox.send({ type: 'transition', transition }),
       ended: (outcome) => {
         this.#runs.delete(outcome.runId)

@@ -28,6 +28,9 @@ export const frameTokens = 4
 /** Characters of repeating texts that are remembered, in each of two generations (text-memo.ts): 16 MB at most. */
 const memoCharsMax = 4 * 1024 * 1024
 
+/** Root of the chains of prompts without tools. */
+const noTools = new Digest().text('tools').hex()
+
 /** What is known of one message, whatever stands before it. Plain data. */
 export interface MessageFacts {
   /** Estimated tokens, template included. */
@@ -111,15 +114,23 @@ export function createPromptMeter(estimator: TokenEstimator): PromptMeter {
     count,
     measure(messages, tools = []) {
       let tokens = 0
-      const root = new Digest().text('tools')
-      for (const tool of tools) {
-        const facts = toolFacts(tool)
-        tokens += facts.tokens
-        root.text(facts.hash)
+      let hash = noTools
+      if (tools.length > 0) {
+        const root = new Digest().text('tools')
+        for (const tool of tools) {
+          const facts = toolFacts(tool)
+          tokens += facts.tokens
+          root.text(facts.hash)
+        }
+        hash = root.hex()
       }
-      let hash = root.hex()
-      const chain = { hashes: [hash], tokens: [tokens] }
-      for (const message of messages) {
+      // As long as they have to be: chains of live runs are kept, and lists that grow have room for 17.
+      const hashes = Array<string>(messages.length + 1)
+      const counts = Array<number>(messages.length + 1)
+      hashes[0] = hash
+      counts[0] = tokens
+      for (let i = 0; i < messages.length; i++) {
+        const message = messages[i]!
         const entry = entries.get(message) ?? adopt(message, measureMessage(message, count))
         if (entry.previous !== hash) {
           entry.previous = hash
@@ -127,10 +138,10 @@ export function createPromptMeter(estimator: TokenEstimator): PromptMeter {
         }
         hash = entry.linked
         tokens += entry.tokens
-        chain.hashes.push(hash)
-        chain.tokens.push(tokens)
+        hashes[i + 1] = hash
+        counts[i + 1] = tokens
       }
-      return { tokens, chain }
+      return { tokens, chain: { hashes, tokens: counts } }
     },
     unseen(messages) {
       const found = new Set<Message>()
