@@ -84,12 +84,14 @@ export class LearnedClass {
   /** Features of a request, the constant that stands before them included. */
   readonly dimension: number
   readonly #plan: LearnedPlan
-  /** What an observation still counts for after the next. */
-  readonly #keep: number
+  /** Outcomes that fade at once: all regressions must be solved again after it. A 64th of the half-life is not noticed. */
+  readonly #fadesEvery: number
   /** By name, in order of last use. */
   readonly #arms = new Map<string, Arm>()
   #decisions = 0
   #explored = 0
+  /** Outcomes since what was known faded. */
+  #unfaded = 0
   /** Explorations that are saved up. */
   #credit = 0
   /** Credit at which it explores next: above one by chance, so as not to follow the rhythm of those who ask. */
@@ -98,7 +100,7 @@ export class LearnedClass {
   constructor(dimension: number, plan: LearnedPlan) {
     this.dimension = dimension
     this.#plan = plan
-    this.#keep = 0.5 ** (1 / plan.halfLife)
+    this.#fadesEvery = Math.max(1, Math.floor(plan.halfLife / 64))
   }
 
   /** Decisions so far. */
@@ -172,7 +174,7 @@ export class LearnedClass {
     const arm = this.#arms.get(name)
     if (arm === undefined || (arm.model ?? model) !== model) return
     // Ratings that come later are of the same time as what they rate.
-    if (lesson.completed !== undefined) this.#fade()
+    if (lesson.completed !== undefined && ++this.#unfaded >= this.#fadesEvery) this.#fade()
     this.#take(arm, features, lesson)
   }
 
@@ -189,7 +191,8 @@ export class LearnedClass {
 
   /** What was known of all backends counts a little less: those that nothing is heard of become worth exploring again. */
   #fade(): void {
-    const keep = this.#keep
+    const keep = 0.5 ** (this.#unfaded / this.#plan.halfLife)
+    this.#unfaded = 0
     for (const arm of this.#arms.values()) {
       arm.completed *= keep
       arm.failed *= keep
@@ -212,6 +215,7 @@ export class LearnedClass {
       dimension: this.dimension,
       decisions: this.#decisions,
       explored: this.#explored,
+      unfaded: this.#unfaded,
       arms: [...this.#arms].map(([name, { model, completed, failed, guess, quality, cost, seconds }]) => ({
         name,
         ...(model !== undefined && { model }),
@@ -226,9 +230,10 @@ export class LearnedClass {
   }
 
   /** Takes over what another knew. Returns the path of sums that cannot be, if any. */
-  import({ decisions, explored, arms }: LearnedClassData): string | undefined {
+  import({ decisions, explored, unfaded, arms }: LearnedClassData): string | undefined {
     this.#decisions = decisions
     this.#explored = explored
+    this.#unfaded = unfaded
     for (const [i, { name, model, completed, failed, guess, ...sums }] of arms.entries()) {
       const arm = { ...this.#emptyArm(model, guess), completed, failed }
       for (const part of ['quality', 'cost', 'seconds'] as const) {

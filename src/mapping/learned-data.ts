@@ -42,6 +42,8 @@ const StageClass = z
     decisions: z.int().min(0),
     /** Decisions that were not the best guess, made to learn. */
     explored: z.int().min(0),
+    /** Outcomes that count in full, since what was known before last counted less. */
+    unfaded: z.int().min(0),
     arms: z.array(Arm).max(limits.learnedArmsMax),
   })
   .superRefine(({ dimension, arms }, context) => {

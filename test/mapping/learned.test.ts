@@ -120,6 +120,21 @@ describe('a learned mapper', () => {
     expect(await ask(learned({ among: ['light'], name: 'mine' }))).toMatchObject({ backend: 'light', by: 'mine' })
   })
 
+  test('learns anew what has changed, the sooner the shorter its memory', async () => {
+    const roundsUntilHeavy = async (halfLife: number): Promise<number> => {
+      const mapper = learned({ features: () => [], costWeight: 20, explore: 0, priorQuality: 0.9, halfLife })
+      for (let i = 0; i < 200; i++) await once(mapper, 0, judge(0))
+      for (let i = 1; i < 200; i++) {
+        const { backend } = await once(mapper, 0, judge(1))
+        if (backend === 'heavy') return i
+      }
+      return Infinity
+    }
+    const [short, long] = [await roundsUntilHeavy(32), await roundsUntilHeavy(1e9)]
+    expect(short).toBeLessThan(20)
+    expect(long).toBeGreaterThan(2 * short)
+  })
+
   test('learns from what fails, though nobody rates it, and not from what is cancelled', async () => {
     const one = learned({ features: hardness, priorQuality: 0.8, explore: 0 })
     for (let i = 0; i < 20; i++) await once(one, 0, () => ({ state: 'cancelled' }))
@@ -211,6 +226,7 @@ describe('a learned mapper', () => {
       expect(await ask(other)).toEqual(await ask(one))
     }
     expect(other.facts()).toEqual(one.facts())
+    expect(other.export()).toEqual(one.export())
   })
 
   test('L4: counts the first rating of an outcome once, whenever it comes', async () => {
