@@ -40,7 +40,13 @@ const options = {
   seed: z.number().optional(),
   log: object('a logger with debug, info, warn and error', 'debug', 'info', 'warn', 'error').optional(),
   estimator: object('a token estimator').optional(),
-  prompts: z.strictObject({ threads: z.number().optional(), thresholdChars: z.number().optional() }).optional(),
+  prompts: z
+    .strictObject({
+      threads: z.number().optional(),
+      thresholdChars: z.number().optional(),
+      queueMax: z.number().optional(),
+    })
+    .optional(),
   probeTimeoutMs: z.number().min(0).optional(),
   recorder: object('a recorder: see recordTo', 'turn', 'ended').optional(),
   cloneMessages: z.boolean().optional(),
