@@ -9,7 +9,8 @@ import { round, slopeOf } from './lib/measure.ts'
 import { oneRun, openSoak } from './soak/load.ts'
 
 const lanes = 48
-const samples = 30
+/** Pauses to look at the heap: one in ten seconds, at least six and at most thirty. */
+const samplesOf = (minutes: number): number => Math.min(30, Math.max(6, Math.round(minutes * 6)))
 /** The first part of the time: code is compiled, tables reach their bounds, sockets open. */
 const warmUpShare = 0.3
 const mB = 1_024 * 1_024
@@ -45,6 +46,7 @@ export const bench: Bench = {
     const points: Sample[] = []
     let number = 0
     const startedAtMs = performance.now()
+    const samples = samplesOf(minutes)
     const everyMs = (minutes * 60_000) / samples
     try {
       for (let i = 1; i <= samples; i++) {

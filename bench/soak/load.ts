@@ -49,7 +49,7 @@ export function openSoak(): Promise<Runtime> {
   const faults = [
     {
       when: { rate: 0.05 },
-      fault: ['B3' as const, 'B4' as const, 'B6' as const, 'B11' as const, 'B24' as const, 'B26' as const],
+      fault: ['B3' as const, 'B4' as const, 'B6' as const, 'B11' as const, 'B26' as const],
       at: 'any' as const,
     },
   ]
