@@ -96,6 +96,7 @@ function usage(problem: string): string {
     '',
     '  --quick  fewer sizes and shorter runs: shows that the bench works, its figures are rough',
     '  --json   one line of JSON instead of a table: {"bench","env","rows","notes"}',
+    '  --http           live runs over HTTP, for scale',
     '  --minutes N      how long to run, for the soak',
     '  --sessions FILE  recorded sessions to play too',
     "  --gsm8k FILE     RouteLLM's GSM8K pairs as CSV",
@@ -111,6 +112,7 @@ function parse(argv: string[]): (BenchOptions & { name: string; json: boolean })
       allowPositionals: true,
       options: {
         minutes: { type: 'string' },
+        http: { type: 'boolean', default: false },
         quick: { type: 'boolean', default: false },
         json: { type: 'boolean', default: false },
         sessions: { type: 'string' },
@@ -122,13 +124,14 @@ function parse(argv: string[]): (BenchOptions & { name: string; json: boolean })
     if (name === undefined) return { problem: 'which bench?' }
     if (rest.length > 0) return { problem: `one bench at a time, got ${positionals.join(', ')}` }
     if (!Object.hasOwn(benches, name)) return { problem: `there is no bench "${name}"` }
-    const { quick, json, sessions, gsm8k, html } = values
+    const { quick, json, http, sessions, gsm8k, html } = values
     const minutes = values.minutes === undefined ? undefined : Number(values.minutes)
     if (minutes !== undefined && !(minutes > 0)) return { problem: `--minutes ${values.minutes} is not above 0` }
     return {
       name,
       quick,
       json,
+      http,
       ...(minutes !== undefined && { minutes }),
       ...(sessions !== undefined && { sessions }),
       ...(gsm8k !== undefined && { gsm8k }),

@@ -6,6 +6,7 @@ import { startChild, type Child } from './lib/child.ts'
 import { round, spreadOf, summarize } from './lib/measure.ts'
 import { alternate } from './lib/rounds.ts'
 import type { Answers, Question } from './scale/child.ts'
+import { measureOverHttp } from './scale/http.ts'
 
 const entry = new URL('./scale/child.ts', import.meta.url)
 
@@ -15,7 +16,8 @@ const startScale = (): ScaleChild => startChild(entry)
 
 /** The bench. */
 export const bench: Bench = {
-  async run({ quick }): Promise<BenchReport> {
+  async run({ quick, http = false }): Promise<BenchReport> {
+    if (http) return measureOverHttp({ quick })
     const sizes = quick ? [500, 5_000] : [1_000, 10_000, 100_000]
     const answers = quick ? 5_000 : 20_000
     const rounds = quick ? 5 : 7

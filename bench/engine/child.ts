@@ -10,7 +10,7 @@ export interface EngineOptions {
   pieces: number
   /** Milliseconds between two events of a stream, each in a packet of its own; 0: the whole stream in one write. */
   paceMs: number
-  /** Milliseconds before the first. */
+  /** Milliseconds before the first: this to twice this, evenly spread. */
   delayMs: number
 }
 
@@ -109,7 +109,7 @@ async function open(options: EngineOptions): Promise<number> {
       const isStream = body.includes('"stream":true')
       if (!isStream) return socket.write(json)
       if (delayMs === 0 && paceMs === 0) return socket.write(parts[0]!)
-      current = { socket, next: 0, dueAtMs: performance.now() + delayMs }
+      current = { socket, next: 0, dueAtMs: performance.now() + delayMs * (1 + Math.random()) }
       return streams.add(current)
     })
   })

@@ -20,6 +20,8 @@ export interface BenchReport {
 export interface BenchOptions {
   /** Fewer sizes and shorter runs: shows that the bench works, its figures are rough. */
   quick: boolean
+  /** Over HTTP, for benches that can do either. */
+  http?: boolean
   /** How long to run, for benches that run for a time. */
   minutes?: number
   /** Path of a file of recorded sessions, for benches that play one. */
