@@ -37,6 +37,11 @@ const fan = workflow('fan', { input: Question })
   .stage('left', { after: ['split'], backend: 'heavy', prompt: ({ results }) => results.split })
   .stage('right', { after: ['split'], backend: 'light', prompt: ({ results }) => results.split })
 
+/**
+ * Different texts. What is remembered of texts is bounded (the bench `tokens`) but fills for hours, and would hide what leaks.
+ */
+const tickets = 1_000
+
 /** What one run does. */
 type Kind = 'awaited' | 'watched' | 'tools' | 'cancelled' | 'late'
 
@@ -66,9 +71,10 @@ export function openSoak(): Promise<Runtime> {
 
 /** Does one run, whose kind follows from its number, and says how it ended: its state, or the code of its error. */
 export async function oneRun(runtime: Runtime, number: number): Promise<string> {
+  const ticket = number % tickets
   const kind = kinds[(number * 37) % kinds.length]!
   const input = {
-    text: `Ticket ${number}: where is order ${'x'.repeat(number % 40)}${number}? It should have come on day ${number % 31}.`,
+    text: `Ticket ${ticket}: where is order ${'x'.repeat(ticket % 40)}${ticket}? It should have come on day ${ticket % 31}.`,
   }
   const options = {
     tenant: `tenant-${number % 20}`,

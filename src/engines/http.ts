@@ -13,6 +13,7 @@ import type { Clock, Timer } from '../clock.ts'
 import { closedError, connectionError, protocolError, truncatedError } from './engine-error.ts'
 import type { ErrorScope, ResponseHeaders } from './engine-error.ts'
 import type { EngineUrl } from './engine-url.ts'
+import { Sockets, type SocketUser } from './sockets.ts'
 
 /** Hears one response as it arrives. Called synchronously from the socket; must not throw. */
 export interface HttpListener {
@@ -81,7 +82,7 @@ export class EngineHttp {
   readonly scope: ErrorScope
   readonly url: EngineUrl
   readonly #options: EngineHttpOptions
-  readonly #streams: Pool
+  readonly #streams: Sockets
   readonly #control: Pool
   readonly #postHeaders: Record<string, string>
   readonly #getHeaders: Record<string, string>
@@ -100,7 +101,7 @@ export class EngineHttp {
       allowH2: false,
       connectTimeout: options.connectMs,
     }
-    this.#streams = new Pool(options.url.origin, { ...common, connections: options.connections })
+    this.#streams = new Sockets(options.url.origin, options.connections, common)
     this.#control = new Pool(options.url.origin, { ...common, connections: controlConnections })
     const headers = { 'user-agent': 'orla', ...options.headers, 'accept-encoding': 'identity' }
     this.#getHeaders = { ...headers, accept: 'application/json' }
@@ -109,7 +110,7 @@ export class EngineHttp {
 
   /** Sends `body` as JSON to `path` (from the root of the origin) and reports the response as it arrives. */
   post(path: string, body: unknown, listener: HttpListener, extra?: Readonly<Record<string, string>>): HttpExchange {
-    const exchange = new Exchange(listener)
+    const exchange = new Exchange(listener, this.#streams)
     const headers = extra === undefined ? this.#postHeaders : { ...this.#postHeaders, ...extra }
     this.#streams.dispatch({ method: 'POST', path, headers, body: JSON.stringify(body) }, exchange)
     return exchange
@@ -199,19 +200,24 @@ function parsedOrUndefined(text: string): unknown {
 }
 
 /** One request on undici's handler interface: a third of the cost of a body stream for each chunk. */
-class Exchange implements Dispatcher.DispatchHandler, HttpExchange {
+class Exchange implements SocketUser, HttpExchange {
+  group: Pool | undefined
   readonly #listener: HttpListener
+  readonly #sockets: Sockets | undefined
   #controller: Dispatcher.DispatchController | undefined
   #over = false
   #responded = false
 
-  constructor(listener: HttpListener) {
+  /** @param sockets - where its socket comes from, if not from a pool of undici's */
+  constructor(listener: HttpListener, sockets?: Sockets) {
     this.#listener = listener
+    this.#sockets = sockets
   }
 
   abort(): void {
     if (this.#over) return
     this.#over = true
+    this.#sockets?.withdraw(this)
     this.#controller?.abort(new Error('aborted'))
   }
 
@@ -233,12 +239,18 @@ class Exchange implements Dispatcher.DispatchHandler, HttpExchange {
   }
 
   onResponseEnd(): void {
+    this.#sockets?.done(this)
     if (this.#over) return
     this.#over = true
     this.#listener.end()
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
+    this.#sockets?.done(this)
+    this.refused(error)
+  }
+
+  refused(error: Error): void {
     if (this.#over) return
     this.#over = true
     this.#listener.failed(error, this.#responded)
