@@ -6,6 +6,7 @@ import type { Bench, Row } from './lib/bench.ts'
 import { chart } from './lib/chart.ts'
 import { htmlPage, htmlTable } from './lib/page.ts'
 import { arms, heavyPrices, playArm, priceRatio, type ArmOutcome } from './mapping/play-arm.ts'
+import { bench as qualityForMoney } from './mapping-quality.ts'
 import { spread } from './recipes/draw.ts'
 
 const seedsAll = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
@@ -131,9 +132,9 @@ function page(lines: readonly Line[], rows: readonly Row[], notes: readonly stri
   })
 }
 
-/** Every arm over ten seeds; `quick` has two seeds. */
+/** Every arm over ten seeds; `quick` has two seeds. With `gsm8k` the rows of `mapping-quality` too, in JSON and notes. */
 export const bench: Bench = {
-  async run({ quick, html }) {
+  async run({ quick, gsm8k, html }) {
     const wall = realClock({ seed: 1 })
     const seeds = quick ? seedsAll.slice(0, 2) : seedsAll
     const lines: Line[] = []
@@ -162,6 +163,11 @@ export const bench: Bench = {
       'What it does not show: a real engine, the quality of any answer, a GPU that two engines share as they do in fact (independent: each as if alone; time-sliced: turns).',
     ]
     if (html !== undefined) writeFileSync(html, page(lines, rows, notes))
-    return { rows, jsonRows: lines.map(jsonRowOf), notes }
+    const quality = gsm8k === undefined ? undefined : await qualityForMoney.run({ quick, gsm8k })
+    return {
+      rows,
+      jsonRows: [...lines.map(jsonRowOf), ...(quality?.jsonRows ?? [])],
+      notes: [...notes, ...(quality?.notes ?? []).map((note) => `Quality for money: ${note}`)],
+    }
   },
 }

@@ -116,6 +116,8 @@ export class LearnedClass {
   /** What is expected of each, in their order. */
   expect(features: readonly number[], views: readonly ArmView[]): Expectation[] {
     const { costWeight, latencyWeight, optimism } = this.#plan
+    // Where nobody rates anything, trying others says nothing of their quality.
+    const isRated = this.#arms.values().some(({ quality }) => quality.weight > 0)
     return views.map((view) => {
       const { guess, quality, cost, seconds, completed, failed } = this.#known(view) ?? this.#newArm(view)
       const expected = {
@@ -126,7 +128,8 @@ export class LearnedClass {
       }
       const reward = expected.quality - costWeight * expected.costUsd - latencyWeight * expected.seconds
       // A guess of cost may be wrong by all of it: a backend that looks too dear must not stay unknown for that.
-      const doubt = quality.width(features) + costWeight * guess.costUsd * Math.min(1, cost.width(features))
+      const doubt =
+        (isRated ? quality.width(features) : 0) + costWeight * guess.costUsd * Math.min(1, cost.width(features))
       return { view, ...expected, reward, bonus: optimism * doubt }
     })
   }

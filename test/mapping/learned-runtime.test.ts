@@ -4,6 +4,7 @@ import { onTestFinished, describe, expect, test } from 'vitest'
 import { randomStream } from '../../src/clock.ts'
 import {
   createRuntime,
+  firstOf,
   learned,
   simulated,
   workflow,
@@ -11,6 +12,7 @@ import {
   type Run,
   type RunOutcome,
 } from '../../src/index.ts'
+import { scripted } from '../support/scripted-backend.ts'
 import { testRuntime } from '../support/runtime.ts'
 import { ask as threaded, mapper as threadedMapper } from './fixtures/learning.ts'
 
@@ -107,6 +109,41 @@ describe('a learned mapper in a runtime', () => {
     }
     expect(right).toBeGreaterThanOrEqual(54)
     expect(mapper.export()).toEqual(data)
+    runtime.audit()
+  })
+
+  test('in front of a cascade learns without ratings: an answer that is made again costs more', async () => {
+    const usage = { promptTokens: 0, completionTokens: 100 }
+    // A light answer costs 0.04, a heavy one 0.1.
+    const light = scripted(
+      (call) => call.answer({ content: call.lastText.length > 170 ? 'I do not know' : 'It is 7', usage }, 10),
+      { prices: { inputUsdPerMTok: 0, outputUsdPerMTok: 400 } },
+    )
+    const heavy = scripted((call) => call.answer({ content: 'It is 7', usage }, 30), {
+      prices: { inputUsdPerMTok: 0, outputUsdPerMTok: 1_000 },
+    })
+    const runtime = await testRuntime({ light, heavy }, { watch: false })
+    const mapper = learned({ costWeight: 5, explore: 0.2 })
+    const definition = workflow('checked').stage('solve', {
+      mapping: firstOf(() => undefined, mapper),
+      cascade: { to: 'heavy', accept: ({ value }) => value.startsWith('It is') },
+      maxTokens: 100,
+      prompt: ({ input }) => String(input),
+    })
+    const spentUsd: number[] = []
+    const again: number[] = []
+    const texts = [...tasks(3).take(240)].map(({ text }) => text)
+    for (const text of texts) {
+      const { costUsd, stages } = await runtime.until(runtime.start(definition, text).outcome)
+      spentUsd.push(costUsd!)
+      again.push(stages['solve']!.escalations?.length ?? 0)
+    }
+    const sum = (values: readonly number[]): number => values.reduce((all, each) => all + each, 0)
+    // Long ones are made again by the heavy backend, short ones are not: what it would cost to begin with the light one.
+    const lightFirstUsd = texts.map((text) => (text.length > 170 ? 0.14 : 0.04))
+    const heavyUsd = 0.1 * texts.length
+    expect(sum(spentUsd)).toBeLessThan(0.85 * Math.min(sum(lightFirstUsd), heavyUsd))
+    expect(sum(again)).toBeLessThan(0.1 * texts.length)
     runtime.audit()
   })
 
