@@ -92,7 +92,7 @@ export interface RunnerBoot {
   failover: Readonly<Record<string, readonly string[]>>
   /** Names of pools. */
   pools: readonly string[]
-  prompts: { threads?: number; thresholdChars?: number }
+  prompts: { threads?: number; thresholdChars?: number; queueMax?: number }
   watched: boolean
   /** Whether somebody records turns. */
   records: boolean

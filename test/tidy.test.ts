@@ -38,7 +38,7 @@ const floors: [prefix: string, floor: number][] = [
 const onlyIn: Record<string, string[]> = {
   undici: ['src/engines/'],
   piscina: ['src/workers/'],
-  xstate: ['machines/', 'actors/', 'src/runtime.ts'],
+  xstate: ['machines/', 'actors/', 'src/runtime-core.ts'],
 }
 
 /** Rooms without I/O and threads. */
