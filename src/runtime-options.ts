@@ -45,7 +45,6 @@ const options = {
       threads: z.number().optional(),
       thresholdChars: z.number().optional(),
       queueMax: z.number().optional(),
-      queueMax: z.number().optional(),
     })
     .optional(),
   probeTimeoutMs: z.number().min(0).optional(),
