@@ -7,6 +7,10 @@
 //   T1. Every call that is not cancelled gets exactly one result, whatever the tool does: throw, hang, settle twice.
 //   T2. Arguments are checked against the tool's schema before the tool sees them.
 //   T3. A result is text of bounded length. What cannot be put into JSON is an error to the model, not a crash.
+//   T4. A call that was cancelled, or whose time is up, and whose function does not heed its signal, is a stray. With a
+//       limit it keeps its place until the function ends, for `toolStrayMs` at most: then others may have it, and the log
+//       says so. With `toolStraysMax` strays further calls are refused, in words for the model. When no run is live that
+//       has the tool, its actor ends, and what is left of its strays is nobody's.
 
 import { roundMs, type Clock, type Timer } from '../src/clock.ts'
 import { messageOf } from '../src/errors.ts'
@@ -31,6 +35,7 @@ interface Call {
   message: ToolCallMessage
   /** Made when the call starts; aborting it tells the tool. */
   controller: AbortController | undefined
+  /** Its deadline; of a stray, when its place is given away. */
   timer: Timer | undefined
   startedAtMs: number
 }
@@ -42,6 +47,9 @@ export class ToolState implements ActorState<ToolMessage> {
   readonly #concurrency: number
   readonly #running = new Map<string, Call>()
   readonly #waiting = new Map<string, Call>()
+  /** Calls that have their answer, or need none, and whose functions still run; true: they have a place. */
+  readonly #strays = new Map<Call, boolean>()
+  #straysPlaced = 0
 
   constructor(input: ToolInput) {
     this.#input = input
@@ -52,7 +60,15 @@ export class ToolState implements ActorState<ToolMessage> {
     const key = keyOf(message.replyTo, message.callId)
     if (message.type === 'tool.cancel') return this.#cancel(key)
     const call: Call = { message, controller: undefined, timer: undefined, startedAtMs: this.#input.clock.nowMs() }
-    if (this.#running.size < this.#concurrency) return this.#start(key, call)
+    if (this.#strays.size >= limits.toolStraysMax) {
+      return this.#answer(
+        message,
+        false,
+        `error: ${this.#strays.size} calls of this tool were stopped and still run`,
+        0,
+      )
+    }
+    if (this.#free) return this.#start(key, call)
     if (this.#waiting.size < limits.toolCallsWaitingMax) return void this.#waiting.set(key, call)
     this.#answer(message, false, `error: ${limits.toolCallsWaitingMax} calls of this tool wait already`, 0)
   }
@@ -76,6 +92,9 @@ export class ToolState implements ActorState<ToolMessage> {
       this.#answer(call.message, false, brokeMessage, 0)
       call.controller?.abort()
     }
+    for (const call of this.#strays.keys()) this.#input.clock.clearTimer(call.timer)
+    this.#strays.clear()
+    this.#straysPlaced = 0
   }
 
   #cancel(key: string): void {
@@ -83,8 +102,45 @@ export class ToolState implements ActorState<ToolMessage> {
     const call = this.#running.get(key)
     if (call === undefined) return
     this.#forget(key, call)
+    this.#strand(call)
+  }
+
+  /** Tells a function that runs to stop, and waits for it to do so. */
+  #strand(call: Call): void {
+    const { clock, log, name } = this.#input
+    const isPlaced = this.#concurrency !== Infinity
+    this.#strays.set(call, isPlaced)
+    if (isPlaced) {
+      this.#straysPlaced++
+      call.timer = clock.setTimer(
+        limits.toolStrayMs,
+        this.#guarded(() => {
+          log.warn(
+            { tool: name, ...call.message.replyTo },
+            'a tool that was told to stop still runs; its place is given away',
+          )
+          this.#strays.set(call, false)
+          this.#straysPlaced--
+          this.#startNext()
+        }),
+      )
+    }
     call.controller?.abort()
-    this.#startNext()
+  }
+
+  /** The function of a call has ended. */
+  #returned(call: Call): void {
+    const wasPlaced = this.#strays.get(call)
+    if (wasPlaced === undefined) return
+    this.#strays.delete(call)
+    if (!wasPlaced) return
+    this.#straysPlaced--
+    this.#input.clock.clearTimer(call.timer)
+    this.#guarded(() => this.#startNext())()
+  }
+
+  get #free(): boolean {
+    return this.#running.size + this.#straysPlaced < this.#concurrency
   }
 
   #start(key: string, call: Call): void {
@@ -93,8 +149,9 @@ export class ToolState implements ActorState<ToolMessage> {
     call.controller = new AbortController()
     const timeoutMs = definition.timeoutMs ?? limits.toolTimeoutMsDefault
     call.timer = clock.setTimer(timeoutMs, () => {
-      this.#settle(key, call, false, `error: tool "${name}" did not answer within ${timeoutMs} ms`)
-      call.controller?.abort()
+      this.#forget(key, call)
+      this.#strand(call)
+      this.#tell(call, false, `error: tool "${name}" did not answer within ${timeoutMs} ms`)
     })
     this.#run(call).then(
       (text) => this.#settle(key, call, true, text),
@@ -123,16 +180,21 @@ export class ToolState implements ActorState<ToolMessage> {
     return toText(result)
   }
 
-  /** The first settlement wins; a late one finds the call gone (T1). */
+  /** A function has ended. What it says after its time was up, or it was cancelled, nobody hears (T1). */
   #settle(key: string, call: Call, ok: boolean, content: string): void {
-    if (this.#running.get(key) !== call) return
+    if (this.#running.get(key) !== call) return this.#returned(call)
     this.#forget(key, call)
+    this.#tell(call, ok, content)
+    this.#guarded(() => this.#startNext())()
+  }
+
+  #tell(call: Call, ok: boolean, content: string): void {
     this.#answer(call.message, ok, bounded(content), roundMs(this.#input.clock.nowMs() - call.startedAtMs))
-    guarded(
-      this,
-      (error) => this.#input.log.error({ tool: this.#input.name, error }, 'tool actor failed'),
-      () => this.#startNext(),
-    )()
+  }
+
+  #guarded(run: () => void): () => void {
+    const { log, name } = this.#input
+    return guarded(this, (error) => log.error({ tool: name, error }, 'tool actor failed'), run)
   }
 
   #answer({ replyTo, callId }: ToolCallMessage, ok: boolean, content: string, durationMs: number): void {
@@ -146,7 +208,7 @@ export class ToolState implements ActorState<ToolMessage> {
 
   #startNext(): void {
     for (const [key, call] of this.#waiting) {
-      if (this.#running.size >= this.#concurrency) return
+      if (!this.#free) return
       this.#waiting.delete(key)
       this.#start(key, call)
     }

@@ -22,6 +22,10 @@ export const limits = {
   toolCallsPerTurnMax: 128,
   /** Milliseconds that one tool call may take unless the tool says otherwise. */
   toolTimeoutMsDefault: 60_000,
+  /** Milliseconds that a tool's function may go on after it was told to stop before its place is given to another call. */
+  toolStrayMs: 30_000,
+  /** Calls of one tool that were told to stop and still run; with more, its calls are answered with an error. */
+  toolStraysMax: 1_000,
   /** Calls of one tool that may wait for one of its places; more are answered with an error. */
   toolCallsWaitingMax: 100_000,
   /** Tokens that an answer counts with against a budget where its stage sets no maxTokens. */

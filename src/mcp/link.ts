@@ -203,6 +203,14 @@ async function stdioCarrier({ log }: LinkInput, server: ServerSettings & { trans
     maxBufferSize: limits.mcpMessageBytesMax,
     ...(server.cwd !== undefined && { cwd: server.cwd }),
   })
+  // The SDK's transport waits for the pipe once for each message that is behind: one after the other, they wait once.
+  const sendNow = transport.send.bind(transport)
+  let last: Promise<unknown> = Promise.resolve()
+  transport.send = (message) => {
+    const sent = last.then(() => sendNow(message))
+    last = sent.catch(() => {})
+    return sent
+  }
   const secrets = secretsOf(server)
   let words = ''
   transport.stderr?.on('data', (chunk: Buffer) => {

@@ -38,7 +38,8 @@ export type ToolSet = Readonly<Record<string, ToolDefinition>>
  * it does not fail the stage.
  *
  * @param definition.timeoutMs - milliseconds one call may take, default 60,000
- * @param definition.concurrency - calls that may run at once over all runs, default unbounded
+ * @param definition.concurrency - calls that may run at once over all runs, default unbounded; one that was told to stop
+ *   (its run was cancelled, or its time is up) and goes on keeps its place, for half a minute at most
  * @param definition.repeatable - calling it twice does no harm: it only reads, or heeds `idempotencyKey`; default false
  */
 export function tool<S extends StandardSchemaV1>(definition: {

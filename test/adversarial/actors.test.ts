@@ -11,7 +11,8 @@ import { memoryManagerLogic } from '../../actors/memory-manager.ts'
 import type { ActorMessage, BackendMessage, MemoryMessage, StageMessage, ToolMessage } from '../../actors/messages.ts'
 import { toolLogic } from '../../actors/tool.ts'
 import { breakerDefaults } from '../../machines/backend.ts'
-import { virtualClock } from '../../src/clock.ts'
+import { virtualClock, type Timer } from '../../src/clock.ts'
+import { limits } from '../../src/limits.ts'
 import type { Logger } from '../../src/log.ts'
 import type { BackendView } from '../../src/mapping/mapper.ts'
 import { memoryPlan, memoryPolicyNames } from '../../src/memory/plan.ts'
@@ -214,13 +215,15 @@ test('a tool answers each call once unless it is cancelled, however its calls en
             if (!isOver) running--
             isOver = true
           }
-          // Its place is free once it is told to stop, whether or not it obeys.
-          signal.addEventListener('abort', over)
+          // Once it is told to stop its place is free when it obeys, and after a while whether or not it does.
+          let timer: Timer | undefined
+          signal.addEventListener('abort', () => (timer = clock.setTimer(limits.toolStrayMs - 1, over)))
           const settled = Promise.withResolvers<string>()
           open.set(callId, settled)
           try {
             return await settled.promise
           } finally {
+            clock.clearTimer(timer)
             over()
           }
         },
@@ -247,7 +250,7 @@ test('a tool answers each call once unless it is cancelled, however its calls en
         }
         await clock.advance(0)
       }
-      for (let i = 0; i < 10; i++) await clock.advance(1_000)
+      for (let i = 0; i < 12; i++) await clock.advance(limits.toolStrayMs + 2_000)
       for (const callId of called) expect(results.get(callId) ?? 0, callId).toBe(cancelled.has(callId) ? 0 : 1)
       for (const { resolve } of open.values()) resolve('late')
       await clock.advance(0)

@@ -119,6 +119,19 @@ describe('a call', () => {
     expect((await reportOf(mcp.tools)).done).toEqual([])
   })
 
+  test('waits in line for a pipe that is full, without a listener for each that waits', async () => {
+    const warnings: Error[] = []
+    const warned = (warning: Error): void => void warnings.push(warning)
+    process.on('warning', warned)
+    await using mcp = await mcpTools(oddServer())
+    // More than a pipe takes, and more calls than an emitter takes listeners without a word.
+    const chars = Array.from({ length: 24 }, (_, i) => i + 1)
+    const results = await Promise.all(chars.map((n) => call(mcp.tools, 'big', { chars: n, pad: 'p'.repeat(200_000) })))
+    expect(results).toEqual(chars.map((n) => 'x'.repeat(n)))
+    process.off('warning', warned)
+    expect(warnings.map(({ name }) => name)).toEqual([])
+  })
+
   test('says what the server refuses', async () => {
     await using mcp = await mcpTools(oddServer(), { name: 'crm' })
     expect(await failure(call(mcp.tools, 'refuse'))).toMatch(
