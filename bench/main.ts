@@ -53,7 +53,7 @@ const benches: Record<string, Entry> = {
     load: () => import('./mapping.ts'),
   },
   scheduling: {
-    about: 'scheduling policies on a fixed mix of runs, by load, in virtual time',
+    about: 'scheduling policies on a fixed mix of runs, by load, in virtual time (takes --html)',
     load: () => import('./scheduling.ts'),
   },
   'mapping-quality': {
