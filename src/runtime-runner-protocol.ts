@@ -120,22 +120,31 @@ export interface RunnerPorts {
 export class Outbox<Message extends object> {
   readonly #port: MessagePort
   readonly #uncloneable: (message: Message, error: unknown) => void
-  #batch: Message[] = []
+  readonly #pack: (message: Message) => Message | readonly unknown[]
+  #batch: (Message | readonly unknown[])[] = []
   #closed = false
   /** Arrays and messages sent so far. */
   batches = 0
   messages = 0
 
-  /** @param uncloneable - hears of a message that cannot cross threads, and may send another in its place */
-  constructor(port: MessagePort, uncloneable: (message: Message, error: unknown) => void) {
+  /**
+   * @param uncloneable - hears of a message that cannot cross threads, and may send another in its place
+   * @param pack - the short form of a message, a list that can always be cloned; the message itself where it has none
+   */
+  constructor(
+    port: MessagePort,
+    uncloneable: (message: Message, error: unknown) => void,
+    pack: (message: Message) => Message | readonly unknown[] = (message) => message,
+  ) {
     this.#port = port
     this.#uncloneable = uncloneable
+    this.#pack = pack
   }
 
   send(message: Message): void {
     if (this.#closed) return
     if (this.#batch.length === 0) setImmediate(() => this.#flush())
-    this.#batch.push(message)
+    this.#batch.push(this.#pack(message))
   }
 
   /** Nothing more is sent. */
@@ -158,7 +167,7 @@ export class Outbox<Message extends object> {
         try {
           this.#port.postMessage([message])
         } catch (error) {
-          this.#uncloneable(message, error)
+          if (!Array.isArray(message)) this.#uncloneable(message as Message, error)
         }
       }
     }

@@ -36,15 +36,17 @@ import {
   type ToRunner,
 } from './runtime-runner-protocol.ts'
 import { threadLog } from './runtime-thread-log.ts'
+import { Packer } from './runtime-runner-pack.ts'
+import type { PackedGrant } from './runtime-runner-wire.ts'
 import type { TokenEvent } from './schema/transition.ts'
 import { createPromptPool } from './workers/prompt-pool.ts'
 
 /** Serves the control thread until the thread ends. */
 export function serveRunner({ calls, hot }: RunnerPorts): void {
   let runner: Runner | undefined
-  const waiting: ToRunner[] = []
+  const waiting: (ToRunner | PackedGrant)[] = []
   // What arrives before it is ready waits for it, in order.
-  hot.on('message', (batch: ToRunner[]) => {
+  hot.on('message', (batch: (ToRunner | PackedGrant)[]) => {
     if (runner === undefined) waiting.push(...batch)
     else runner.receive(batch)
   })
@@ -68,7 +70,12 @@ export function serveRunner({ calls, hot }: RunnerPorts): void {
 async function makeRunner(boot: RunnerBoot, hot: RunnerPorts['hot']): Promise<Runner> {
   const [module, estimator] = await Promise.all([loadModule(boot.module), loadEstimator('o200k_base')])
   const clock = realClock({ seed: boot.seed, originMs: boot.clockOriginMs })
-  const outbox = new Outbox<FromRunner>(hot, (message, error) => runner.uncloneable(message, error))
+  const packer = new Packer()
+  const outbox = new Outbox<FromRunner>(
+    hot,
+    (message, error) => runner.uncloneable(message, error),
+    (message) => packer.pack(message),
+  )
   const log = threadLog((line) => outbox.send(line))
   const leases = new Map<string, DriverLease>()
   for (const [name, definition] of Object.entries(module.backends)) {
@@ -175,8 +182,15 @@ class Runner {
     }
   }
 
-  receive(batch: readonly ToRunner[]): void {
-    for (const message of batch) this.#take(message)
+  receive(batch: readonly (ToRunner | PackedGrant)[]): void {
+    for (const message of batch) {
+      if (Array.isArray(message)) this.#grant(message)
+      else this.#take(message as ToRunner)
+    }
+  }
+
+  #grant([runId, stage, requestId]: PackedGrant): void {
+    this.#deliver({ actor: 'stage', runId, stage }, { type: 'stage.granted', requestId })
   }
 
   /** A message cannot be cloned: its run gets to know, in the way that kind of message has. */

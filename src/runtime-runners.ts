@@ -31,6 +31,8 @@ import {
   type RunnerCalls,
   type ToRunner,
 } from './runtime-runner-protocol.ts'
+import { Unpacker } from './runtime-runner-unpack.ts'
+import { packGrant, type Packed } from './runtime-runner-wire.ts'
 import type { StageHistory } from './prediction/stage-history.ts'
 import type { RunEvent, Transition } from './schema/transition.ts'
 import type { WorkflowDefinition } from './workflow/definition.ts'
@@ -182,7 +184,15 @@ export class Runners {
     })
     const gone = Promise.withResolvers<void>()
     const proxy = wrap<RunnerCalls>(calls.port1)
-    const outbox = new Outbox<ToRunner>(hot.port1, (message, error) => this.#uncloneable(message, error))
+    const outbox = new Outbox<ToRunner>(
+      hot.port1,
+      (message, error) => this.#uncloneable(message, error),
+      (message) =>
+        message.type === 'post' && message.to.actor === 'stage' && message.message.type === 'stage.granted'
+          ? packGrant(message.to, message.message)
+          : message,
+    )
+    const unpacker = new Unpacker()
     const shard: Shard = {
       index,
       worker,
@@ -211,7 +221,12 @@ export class Runners {
     }
     worker.on('error', (error) => died(messageOf(error)))
     worker.on('exit', (code) => died(`it exited with code ${code}`))
-    hot.port1.on('message', (batch: FromRunner[]) => this.#receive(shard, batch))
+    hot.port1.on('message', (batch: (FromRunner | Packed)[]) =>
+      this.#receive(
+        shard,
+        batch.map((message) => unpacker.unpack(message)),
+      ),
+    )
     const booted = proxy.boot({
       ...boot,
       index,

@@ -5,6 +5,8 @@ import { releaseProxy, wrap, type Remote } from 'comlink'
 import { afterEach, expect, test } from 'vitest'
 import { clockOrigin, realClock } from '../../src/clock.ts'
 import { serveRunner } from '../../src/runtime-runner.ts'
+import { Unpacker } from '../../src/runtime-runner-unpack.ts'
+import type { Packed } from '../../src/runtime-runner-wire.ts'
 import type { FromRunner, RemoteStart, RunnerBoot, RunnerCalls, ToRunner } from '../../src/runtime-runner-protocol.ts'
 
 /** The control thread's part, played by a test: it grants every request. */
@@ -20,8 +22,9 @@ class Control {
     serveRunner({ calls: calls.port2, hot: hot.port2 })
     this.#calls = wrap<RunnerCalls>(calls.port1)
     this.#hot = hot.port1
-    this.#hot.on('message', (batch: FromRunner[]) => {
-      for (const message of batch) {
+    const unpacker = new Unpacker()
+    this.#hot.on('message', (batch: (FromRunner | Packed)[]) => {
+      for (const message of batch.map((each) => unpacker.unpack(each))) {
         this.said.push(message)
         if (message.type !== 'post' || message.message.type !== 'backend.request') continue
         const { replyTo, request } = message.message

@@ -1,0 +1,178 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { Packer } from '../../src/runtime-runner-pack.ts'
+import type { FromRunner } from '../../src/runtime-runner-protocol.ts'
+import { Unpacker } from '../../src/runtime-runner-unpack.ts'
+
+const name = fc.constantFrom('a', 'draft', 'waits for nothing', 'its dependencies are done', 'x'.repeat(80))
+const text = fc.oneof(name, fc.string({ maxLength: 12 }))
+const amount = fc.oneof(fc.nat(), fc.double({ min: 0, noNaN: true }), fc.constant(Infinity))
+const maybe = <T>(value: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> => fc.option(value, { nil: undefined })
+
+/** Leaves out fields that are undefined, as whoever makes these messages does. */
+function plain<T>(value: T): T {
+  if (Array.isArray(value)) return value.map((each) => plain(each)) as T
+  if (typeof value !== 'object' || value === null) return value
+  const kept = Object.entries(value).filter(([, field]) => field !== undefined)
+  return Object.fromEntries(kept.map(([key, field]) => [key, plain(field)])) as T
+}
+
+const stamp = { seq: fc.nat(), atMs: amount, runId: fc.constantFrom('run-1-abcd', 'run-2-abcd') }
+const turn = { ...stamp, stage: name, turn: fc.nat(), backend: text, model: text, reason: text, requestId: text }
+const state = fc.constantFrom('pending', 'mapping', 'building', 'queued', 'inferring', 'validating', 'waiting')
+const usage = fc.record({
+  promptTokens: maybe(fc.nat()),
+  cachedTokens: maybe(fc.nat()),
+  completionTokens: maybe(fc.nat()),
+  reasoningTokens: maybe(fc.nat()),
+  tokensOfTomorrow: maybe(fc.nat()),
+})
+const facts = maybe(fc.record({ by: name, decisionMs: amount }))
+const error = maybe(fc.record({ code: name, message: text }))
+const transition = fc.oneof(
+  fc.record({
+    ...stamp,
+    type: fc.constant('stage.started'),
+    stage: name,
+    from: state,
+    to: fc.constant('mapping'),
+    reason: text,
+  }),
+  fc.record({
+    ...stamp,
+    type: fc.constant('stage.mapped'),
+    stage: name,
+    from: fc.constant('mapping'),
+    to: fc.constant('building'),
+    backend: text,
+    model: text,
+    reason: text,
+    mapping: facts,
+  }),
+  fc.record({
+    ...turn,
+    type: fc.constant('stage.queued'),
+    from: state,
+    to: fc.constant('queued'),
+    stagePriority: amount,
+    requestPriority: amount,
+    promptTokens: fc.nat(),
+    addedTokens: fc.nat(),
+    contextHash: text,
+    prefix: maybe(fc.array(fc.record({ hash: text, tokens: fc.nat() }), { maxLength: 3 })),
+    cacheHint: maybe(fc.constantFrom('preserve', 'flush')),
+  }),
+  fc.record({
+    ...turn,
+    type: fc.constant('stage.granted'),
+    from: fc.constant('queued'),
+    to: fc.constant('inferring'),
+    queueWaitMs: amount,
+  }),
+  fc.record({
+    ...turn,
+    type: fc.constant('stage.released'),
+    from: fc.constant('inferring'),
+    to: fc.constant('validating'),
+    outcome: fc.constantFrom('ok', 'failed', 'cancelled'),
+    durationMs: amount,
+    usage,
+    finishReason: maybe(fc.constantFrom('stop', 'length')),
+    costUsd: maybe(amount),
+    error,
+  }),
+  fc.record({
+    ...stamp,
+    type: fc.constant('stage.completed'),
+    stage: name,
+    from: fc.constant('validating'),
+    to: fc.constant('completed'),
+    reason: text,
+    turns: fc.nat(),
+  }),
+  fc.record({
+    ...stamp,
+    type: fc.constant('stage.skipped'),
+    stage: name,
+    from: state,
+    to: fc.constant('skipped'),
+    reason: text,
+  }),
+)
+const request = fc.record({
+  requestId: text,
+  runId: fc.constant('run-1-abcd'),
+  stageClass: text,
+  tenant: text,
+  stagePriority: amount,
+  requestPriority: amount,
+  promptTokens: fc.nat(),
+  uncachedTokens: fc.nat(),
+  outputTokens: fc.nat(),
+  serviceMs: amount,
+  remainingMs: amount,
+  runStartedAtMs: amount,
+  attainedTokens: fc.nat(),
+  deadlineMs: amount,
+})
+const post = fc.oneof(
+  fc.record({
+    type: fc.constant('backend.request'),
+    request,
+    replyTo: fc.record({
+      actor: fc.constant('stage'),
+      runId: fc.constantFrom('run-1-abcd', 'run-9-abcd'),
+      stage: name,
+    }),
+    retry: maybe(fc.boolean()),
+    among: maybe(fc.array(text, { maxLength: 2 })),
+  }),
+  fc.record({
+    type: fc.constant('backend.release'),
+    requestId: text,
+    verdict: fc.constantFrom('ok', 'faulty', 'inconclusive'),
+    costUsd: maybe(amount),
+    served: maybe(
+      fc.record({
+        promptTokens: fc.nat(),
+        uncachedTokens: fc.nat(),
+        outputTokens: fc.nat(),
+        durationMs: amount,
+        ttftMs: maybe(amount),
+      }),
+    ),
+  }),
+  fc.record({ type: fc.constant('backend.withdraw'), requestId: text }),
+)
+const message = fc.oneof(
+  fc.record({ type: fc.constant('transition'), transition }),
+  fc.record({ type: fc.constant('post'), to: fc.record({ actor: fc.constant('backend'), name: text }), message: post }),
+  fc.record({ type: fc.constant('answered'), told: fc.tuple(text, maybe(fc.nat()), amount, maybe(fc.nat())) }),
+  fc.record({ type: fc.constant('completed'), told: fc.tuple(text, amount) }),
+  fc.record({ type: fc.constant('log'), level: fc.constant('info'), details: fc.constant({}), message: text }),
+) as unknown as fc.Arbitrary<FromRunner>
+
+describe('the short form of what a runner says', () => {
+  test('gives back every message as it was, whatever is sent in which order', () => {
+    fc.assert(
+      fc.property(fc.array(message, { maxLength: 30 }), (sent) => {
+        const packer = new Packer()
+        const unpacker = new Unpacker()
+        for (const each of sent) {
+          const whole = each.type === 'answered' ? each : plain(each)
+          expect(unpacker.unpack(structuredClone(packer.pack(whole)))).toEqual(whole)
+        }
+      }),
+      { numRuns: 300 },
+    )
+  })
+
+  test('names at most so many strings by number, and goes on without', () => {
+    const packer = new Packer()
+    const unpacker = new Unpacker()
+    for (let i = 0; i < 9_000; i++) {
+      const sent: FromRunner = { type: 'completed', told: [`stage ${i % 5_000}`, i] }
+      expect(unpacker.unpack(packer.pack(sent))).toEqual(sent)
+    }
+  })
+})
