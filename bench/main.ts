@@ -2,10 +2,12 @@
 //
 // Results go to stdout; with --json as one line of JSON. Exit codes: 0 measured, 1 the bench failed, 2 wrong usage.
 
+import { readFileSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import type { Bench, BenchOptions } from './lib/bench.ts'
 import { describeEnv } from './lib/env.ts'
 import { exposeGc } from './lib/gc.ts'
+import { sectionOf, withSection } from './lib/section.ts'
 import { formatTable } from './lib/table.ts'
 
 interface Entry {
@@ -96,6 +98,7 @@ function usage(problem: string): string {
     '',
     '  --quick  fewer sizes and shorter runs: shows that the bench works, its figures are rough',
     '  --json   one line of JSON instead of a table: {"bench","env","rows","notes"}',
+    '  --page FILE      puts the figures into their section of a page too: BENCHMARKS.md',
     '  --http           live runs over HTTP, for scale',
     '  --minutes N      how long to run, for the soak',
     '  --sessions FILE  recorded sessions to play too',
@@ -105,13 +108,16 @@ function usage(problem: string): string {
 }
 
 /** What the command line asks for, or why it cannot be done. */
-function parse(argv: string[]): (BenchOptions & { name: string; json: boolean }) | { problem: string } {
+function parse(
+  argv: string[],
+): (BenchOptions & { name: string; json: boolean; page: string | undefined }) | { problem: string } {
   try {
     const { values, positionals } = parseArgs({
       args: argv,
       allowPositionals: true,
       options: {
         minutes: { type: 'string' },
+        page: { type: 'string' },
         http: { type: 'boolean', default: false },
         quick: { type: 'boolean', default: false },
         json: { type: 'boolean', default: false },
@@ -124,7 +130,7 @@ function parse(argv: string[]): (BenchOptions & { name: string; json: boolean })
     if (name === undefined) return { problem: 'which bench?' }
     if (rest.length > 0) return { problem: `one bench at a time, got ${positionals.join(', ')}` }
     if (!Object.hasOwn(benches, name)) return { problem: `there is no bench "${name}"` }
-    const { quick, json, http, sessions, gsm8k, html } = values
+    const { quick, json, http, page, sessions, gsm8k, html } = values
     const minutes = values.minutes === undefined ? undefined : Number(values.minutes)
     if (minutes !== undefined && !(minutes > 0)) return { problem: `--minutes ${values.minutes} is not above 0` }
     return {
@@ -132,6 +138,7 @@ function parse(argv: string[]): (BenchOptions & { name: string; json: boolean })
       quick,
       json,
       http,
+      page,
       ...(minutes !== undefined && { minutes }),
       ...(sessions !== undefined && { sessions }),
       ...(gsm8k !== undefined && { gsm8k }),
@@ -148,12 +155,17 @@ async function main(argv: string[]): Promise<number> {
     console.error(usage(request.problem))
     return 2
   }
-  const { name, json, ...options } = request
+  const { name, json, page, ...options } = request
   const { quick } = options
   exposeGc()
   const env = describeEnv()
   const { bench } = await benches[name]!.load()
-  const { rows, jsonRows, notes, settings, versions } = await bench.run(options)
+  const report = await bench.run(options)
+  const { rows, jsonRows, notes, settings, versions } = report
+  if (page !== undefined) {
+    const section = sectionOf(env, quick, report)
+    writeFileSync(page, withSection(readFileSync(page, 'utf8'), options.http === true ? `${name}-http` : name, section))
+  }
   if (json) {
     console.log(
       JSON.stringify({ bench: name, env: { ...env, quick, settings, versions }, rows: jsonRows ?? rows, notes }),
