@@ -34,7 +34,8 @@ export const generatedSubject: SimSubject = {
     const definitions = new Map(scenario.backends.map((backend) => [backend.name, backendOf(backend)]))
     let starting = false
     const tools = { note: noteTool(kit, () => starting) }
-    const choose = mapperOf(kit)
+    const heard = new Heard()
+    const choose = mapperOf(kit, heard)
     return {
       backends: Object.fromEntries(definitions),
       options: {
@@ -72,7 +73,9 @@ export const generatedSubject: SimSubject = {
           starting = false
         }
       },
-      judge: (run, { result }, answers) => judge(run, result as Record<string, unknown>, answers),
+      judge: (run, { runId, result }, answers) =>
+        judge(run, result as Record<string, unknown>, answers) ??
+        heard.wrong(runId, run, result as Record<string, unknown>),
     }
   },
 }
@@ -215,8 +218,34 @@ function cascadeOf({ cascade, backend, name }: SimStage): object {
   return { cascade: { to, accept: () => Promise.resolve(name === 's0' || 'not good enough') } }
 }
 
-function mapperOf(kit: SimKit): (stage: SimStage) => Mapper {
-  const byLoad = loadMapper(kit)
+/** What mappers were told of the ends of the stages that they mapped. */
+class Heard {
+  readonly #states = new Map<string, string[]>()
+
+  /** A mapper that decides like the other, and listens. */
+  by(mapper: Mapper): Mapper {
+    const decides: Mapper = (request, context) => mapper(request, context)
+    decides.observe = ({ runId, stage, state }) => {
+      const key = `${runId} ${stage}`
+      this.#states.set(key, [...(this.#states.get(key) ?? []), state])
+    }
+    return decides
+  }
+
+  /** What is wrong with what was heard of a run that completed: each stage that was mapped must have been told of once. */
+  wrong(runId: string, { stages }: SimRun, results: Record<string, unknown>): string | undefined {
+    for (const { name, backend } of stages) {
+      const states = this.#states.get(`${runId} ${name}`) ?? []
+      const expected = backend === undefined && results[name] !== undefined ? 'completed' : ''
+      if (states.join() !== expected)
+        return `the mapper of stage ${name} heard that it ended: ${states.join() || 'never'}`
+    }
+    return undefined
+  }
+}
+
+function mapperOf(kit: SimKit, heard: Heard): (stage: SimStage) => Mapper {
+  const byLoad = heard.by(loadMapper(kit))
   return ({ chooses, router, answerTokens }) => {
     if (chooses === 'load') return byLoad
     const asked = { router, about: () => `${routerWords}${'?'.repeat(answerTokens)}`, cache: 'none' } as const
