@@ -17,6 +17,7 @@ import type { Logger } from './log.ts'
 import { costUsd } from './mapping/cost.ts'
 import { FeedbackSchema, type Feedback } from './runtime-api.ts'
 import { parseOptions } from './schema/options.ts'
+import type { Usage } from './schema/chat.ts'
 import type { Prices } from './schema/backend.ts'
 import type { Transition } from './schema/transition.ts'
 import type { RunRecorder } from './workflow/recorder.ts'
@@ -83,6 +84,14 @@ export class RuntimeAccounting {
   decided({ runId, stage }: StageAddress, learner: Learner): void {
     const run = this.#decisions.run(runId)
     if (run !== undefined) (run.learners ??= new Map()).set(stage, learner)
+  }
+
+  /** The beginning of a stage's prompt was computed ahead. */
+  prefilled(backend: string, { runId, stage }: { runId: string; stage: string }, usage: Usage): void {
+    const run = this.#decisions.run(runId)
+    if (run === undefined) return
+    const book = this.books.book({ stageClass: `${run.workflow}/${stage}`, backend, variant: 'prewarm' })
+    book.answered(usage, costUsd(usage, this.#input.pricesOf(backend)))
   }
 
   budgets(): BudgetStatus[] {

@@ -8,12 +8,15 @@ import type { Driver } from './engines/driver.ts'
 import type { FlushResult } from './engines/kv-control.ts'
 import { messageOf } from './errors.ts'
 import type { CacheAction, CacheOutcome } from './memory/actions.ts'
+import type { Usage } from './schema/chat.ts'
 import type { RuntimeForesight } from './runtime-foresight.ts'
 
 interface CacheActionsInput {
   post: Post
   kvControl(backend: string): Driver['kv']
   foresight: RuntimeForesight | undefined
+  /** Hears of a prefill that an engine computed. */
+  prefilled(backend: string, of: { runId: string; stage: string }, usage: Usage): void
 }
 
 /** Carries out actions. */
@@ -28,9 +31,10 @@ export class CacheActions {
   act(backend: string, action: CacheAction, actionId: number): void {
     const { post, foresight } = this.#input
     if (action.kind === 'prefill') {
-      return foresight?.prefill(backend, action, actionId, (outcome) =>
-        post({ actor: 'memory' }, { type: 'memory.prefilled', actionId, ...outcome }),
-      )
+      return foresight?.prefill(backend, action, actionId, (outcome) => {
+        if (outcome.usage !== undefined) this.#input.prefilled(backend, action, outcome.usage)
+        post({ actor: 'memory' }, { type: 'memory.prefilled', actionId, ...outcome })
+      })
     }
     const acted = (outcome: CacheOutcome): void =>
       post({ actor: 'memory' }, { type: 'memory.acted', actionId, outcome })

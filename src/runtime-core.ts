@@ -223,6 +223,7 @@ export class OrlaRuntime implements Runtime {
       this.#backends.put(name, definition, connected[i]!, options.scheduling?.[name] ?? {})
     })
     this.#cache = new CacheActions({
+      prefilled: (backend, action, usage) => this.#accounting.prefilled(backend, action, usage),
       post,
       kvControl: (backend) => this.#backends.kvControl(backend),
       foresight: this.#foresight,

@@ -17,7 +17,10 @@ export interface AccountKey {
   /** `workflow/stage` */
   stageClass: string
   backend: string
-  /** Who decided that it runs there: `explicit`, the name of a mapper, `shadow:<backend>`. */
+  /**
+   * Who decided where it runs: `explicit`, or the name of a mapper, also where a cascade or a failure moved it on. Beside
+   * that `prewarm` for prefills, and `shadow:<backend>` for copies.
+   */
   variant: string
 }
 
@@ -31,6 +34,8 @@ export interface Account extends AccountKey {
   /** Inferences there that were answered, and those that were not. A stage that moves on leaves them behind. */
   answers: number
   errors: number
+  /** Stages whose answer there was not good enough for their cascade: another backend made it again. */
+  escalations: number
   /** Dollars, of the answers whose price is known, and of decisions. */
   costUsd: number
   /** Of these, what it cost to decide where stages run. */
@@ -56,6 +61,7 @@ const sumNames = [
   'cancelled',
   'answers',
   'errors',
+  'escalations',
   'costUsd',
   'decisionCostUsd',
   'promptTokens',
@@ -100,6 +106,11 @@ export class AccountBook {
   /** An inference was not answered: the engine failed. */
   erred(): void {
     this.#sums.errors++
+  }
+
+  /** An answer was not good enough: the stage goes on at another backend. */
+  escalated(): void {
+    this.#sums.escalations++
   }
 
   /** A stage ended. The time of one that did not complete says nothing. */

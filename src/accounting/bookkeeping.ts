@@ -6,7 +6,7 @@
 //   K1. A stage that got a backend ends in exactly one account: that of the backend where it ended. Its answers and
 //       errors are in the accounts of the backends where they happened.
 
-import type { StageMapped, StageReleased, StageRetrying, Transition } from '../schema/transition.ts'
+import type { StageContinued, StageMapped, StageReleased, StageRetrying, Transition } from '../schema/transition.ts'
 import type { Accounts, StageEnd } from './accounts.ts'
 import { Decision, type Decisions } from './decisions.ts'
 
@@ -31,6 +31,8 @@ export class Bookkeeping {
       case 'stage.retrying':
         this.#moved(transition)
         return
+      case 'stage.continued':
+        return this.#escalated(transition)
       case 'stage.released':
         return this.#released(transition)
       case 'stage.completed':
@@ -71,6 +73,15 @@ export class Bookkeeping {
     const { stageClass, variant } = decision.book
     if (backend !== decision.book.backend) decision.book = this.#accounts.book({ stageClass, backend, variant })
     return decision
+  }
+
+  #escalated({ runId, stage, escalatedFrom, backend }: StageContinued): void {
+    if (escalatedFrom === undefined || backend === undefined) return
+    const decision = this.#decisions.of(runId, stage)
+    if (decision === undefined) return
+    decision.book.escalated()
+    const { stageClass, variant } = decision.book
+    decision.book = this.#accounts.book({ stageClass, backend, variant })
   }
 
   #released(transition: StageReleased): void {

@@ -117,6 +117,25 @@ describe('in the runtime', () => {
     expect(well!.costUsd).toBeCloseTo(each, 12)
   })
 
+  test('a cascade costs at each of its backends, and counts where it ends', async () => {
+    const runtime = await testRuntime({
+      light: scripted((call) => call.answer({ content: call.lastText.includes('hard') ? '?' : 'easy', usage }), {
+        prices,
+      }),
+      heavy: scripted((call) => call.answer({ content: 'right', usage }), { prices }),
+    })
+    const checked = workflow('checked').stage('s', {
+      backend: 'light',
+      cascade: { to: 'heavy', accept: ({ value }) => value !== '?' },
+      prompt: ({ input }) => String(input),
+    })
+    for (const input of ['easy', 'hard', 'hard']) await runtime.until(runtime.start(checked, input).outcome)
+    const [heavy, light] = runtime.accounts()
+    expect(light).toMatchObject({ backend: 'light', variant: 'explicit', count: 1, answers: 3, escalations: 2 })
+    expect(heavy).toMatchObject({ backend: 'heavy', variant: 'explicit', count: 2, answers: 2, escalations: 0 })
+    expect(light!.costUsd).toBeCloseTo(3 * each, 12)
+  })
+
   test('failed and cancelled stages are told apart', async () => {
     const runtime = await testRuntime({
       a: scripted((call) =>

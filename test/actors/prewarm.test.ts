@@ -38,7 +38,10 @@ describe('prewarming', () => {
       )
       found.push(await reportOf(runtime, runtime.start(review, undefined), 'check'))
       const heavy = runtime.backends().find(({ name }) => name === 'heavy')!
+      const account = runtime.accounts().find(({ variant }) => variant === 'prewarm')
+      expect(account?.promptTokens ?? 0).toBe(prewarm ? heavy.prewarm!.computedTokens : 0)
       if (prewarm) {
+        expect(account).toMatchObject({ stageClass: 'review/check', backend: 'heavy', answers: 1, count: 0 })
         expect(heavy.prewarm).toMatchObject({ prefills: 1, stopped: 0 })
         expect(heavy.prewarm!.computedTokens).toBeGreaterThan(10_000)
         expect(decisions(runtime.heard, 'cache.prewarmed')).toMatchObject([{ backend: 'heavy', policy: 'prewarm' }])
