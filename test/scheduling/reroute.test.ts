@@ -2,6 +2,10 @@
 
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { startActor } from '../../actors/logic.ts'
+import type { ActorMessage } from '../../actors/messages.ts'
+import { rerouterLogic } from '../../actors/rerouter.ts'
+import { virtualClock, type VirtualClock } from '../../src/clock.ts'
 import { choosePlace, placesOf } from '../../src/mapping/place.ts'
 import { WarmHeads } from '../../src/mapping/warm-heads.ts'
 import { planMoves, rerouteDefaults, type Queue } from '../../src/scheduling/reroute.ts'
@@ -188,5 +192,58 @@ describe('a place', () => {
     for (let i = 0; i < 5_000; i++) heads.computed('a', 'x', [{ hash: `${i}`, tokens: 1 }], 0)
     expect(heads.tokens('a', 'x', marks, 0)).toBe(0)
     expect(heads.tokens('a', 'x', [{ hash: '4999', tokens: 1 }], 0)).toBe(1)
+  })
+})
+
+describe('the rerouter', () => {
+  const input = (clock: VirtualClock, queues: () => Queue[], again = false) => {
+    const errors: object[] = []
+    const posted: ActorMessage[] = []
+    const log = { debug() {}, info() {}, warn() {}, error: (details: object) => void errors.push(details) }
+    const actor = startActor(rerouterLogic, {
+      clock,
+      log,
+      queues,
+      again,
+      post: (_to, message) => void posted.push(message),
+    })
+    return { actor, errors, posted, state: actor.getSnapshot().context }
+  }
+
+  test('reviews at most every 250 ms, while something waits that may move, and then sleeps', async () => {
+    const clock = virtualClock()
+    let waits = 3
+    let reviews = 0
+    const { actor, posted } = input(
+      clock,
+      () => (reviews++, [full('a', waits, { pace: { waitMs: 0, turnMs: 9_000 } }), queue('b')]),
+    )
+    for (let i = 0; i < 10; i++) actor.send({ type: 'rerouter.wake' })
+    await clock.advance(1_000)
+    expect(reviews).toBe(4)
+    expect(posted[0]).toMatchObject({ type: 'backend.reroute', moves: [{ requestId: 'a2', to: 'b' }, {}, {}] })
+    waits = 0
+    await clock.advance(10_000)
+    expect(reviews).toBe(5)
+    expect(clock.pendingTimers).toBe(0)
+  })
+
+  test('a review that breaks is said and brings it down; the next one begins with a review', async () => {
+    const clock = virtualClock()
+    const { actor, errors, state } = input(clock, () => {
+      throw new Error('no')
+    })
+    const crashes: unknown[] = []
+    state.onCrash = (error) => void crashes.push(error)
+    actor.send({ type: 'rerouter.wake' })
+    await clock.advance(250)
+    expect([errors.length, crashes.length]).toEqual([1, 1])
+    let reviews = 0
+    const next = input(clock, () => (reviews++, []), true)
+    await clock.advance(250)
+    expect(reviews).toBe(1)
+    next.actor.send({ type: 'rerouter.wake' })
+    next.state.stop()
+    expect(clock.pendingTimers).toBe(0)
   })
 })

@@ -295,4 +295,17 @@ describe('drr', () => {
     expect(() => deficitRoundRobin({ quantumTokens: 0, patienceMs: -1 })).toThrow(/2 problem/)
     expect(() => deficitRoundRobin({ weights: { a: 0 } })).toThrow(/weights\.a/)
   })
+
+  test('forgets tenants beyond ten thousand', () => {
+    const policy = deficitRoundRobin()
+    const queue = new SubQueues({ stage: policy, request: policy })
+    for (let i = 0; i < 10_100; i++) {
+      queue.enqueue(requestView({ arrivalOrder: i, tenant: `t${i}`, uncachedTokens: 10_000 }))
+      queue.next(0)
+    }
+    // Those that were served first are as new.
+    queue.enqueue(requestView({ arrivalOrder: 20_000, tenant: 't10099', uncachedTokens: 10_000 }))
+    queue.enqueue(requestView({ arrivalOrder: 20_001, tenant: 't0', uncachedTokens: 10_000 }))
+    expect(queue.next(0)!.tenant).toBe('t0')
+  })
 })
