@@ -22,7 +22,7 @@ export const simOracles = {
   slots: 'when all is over, no slot is taken, nothing waits, no call is open',
   typed: 'every failure has a documented code, and none is a bug of ours',
   effects: 'an effect happens at most once, and a tool that answered has had it',
-  truth: 'what a run gives is what its engines said',
+  truth: 'what a run gives is what its engines said, and mappers are told once of each stage that they mapped',
   liveness: 'once faults end, everything ends',
   recovery: 'runs that begin after the faults complete',
   forgotten: 'runs that ended leave nothing: no live run, no ledger entry, no timer',
