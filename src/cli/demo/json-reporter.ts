@@ -27,6 +27,7 @@ export function jsonReporter(write: (text: string) => void): Reporter {
         runId: outcome.runId,
         result: outcome.result ?? null,
         ...(outcome.error !== undefined && { error: outcome.error }),
+        ...(outcome.costUsd !== undefined && { costUsd: outcome.costUsd }),
         stages: outcome.stages,
         effects: { emails: effects.emails, tickets: effects.tickets },
       })

@@ -170,6 +170,9 @@ function stageLines(outcome: RunOutcome, critical: ReadonlySet<string>, width: n
     column('cached', 0, ({ cachedTokens }) => count(cachedTokens)),
     column('out', 3, ({ completionTokens }) => count(completionTokens)),
   ]
+  if (stages.some(([, { costUsd }]) => costUsd !== undefined)) {
+    columns.push(column('cost', 1, ({ costUsd }) => (costUsd === undefined ? '-' : `$${costUsd.toPrecision(2)}`)))
+  }
   const lines = tableLines(columns, width)
   const more = all.length - stages.length
   return more > 0 ? [...lines, [span(`  and ${more} more stages`, 'quiet')]] : lines
