@@ -185,7 +185,7 @@ class Runner {
   receive(batch: readonly (ToRunner | PackedGrant)[]): void {
     for (const message of batch) {
       if (Array.isArray(message)) this.#grant(message)
-      else this.#take(message as ToRunner)
+      else this.#take(message)
     }
   }
 
