@@ -4,6 +4,7 @@ import type { ActorMessage, BackendRelease, BackendRequest } from '../actors/mes
 import type { FromRunner } from './runtime-runner-protocol.ts'
 import { kinds, nameLengthMax, namesMax, type Packed } from './runtime-runner-wire.ts'
 import type { StageGranted, StageQueued, StageReleased, Transition } from './schema/transition.ts'
+import type { StageReport } from './workflow/report.ts'
 
 /** The end that packs. */
 export class Packer {
@@ -25,6 +26,34 @@ export class Packer {
       default:
         return message
     }
+  }
+
+  /** Reports of a run's stages in short, to be sent before its end; undefined if one of them has no short form. */
+  reports(stages: Readonly<Record<string, StageReport>>): Packed | undefined {
+    const each = Object.entries(stages)
+    if (!each.every(([, report]) => isShort(report))) return undefined
+    const packed: Packed = [kinds.reports]
+    for (const [stage, report] of each) {
+      const { backend, model, finishReason, reason, turns } = report
+      packed.push(
+        this.#name(stage),
+        this.#name(report.state),
+        backend === null ? null : this.#name(backend),
+        model === null ? null : this.#name(model),
+        report.startedAtMs,
+        report.endedAtMs,
+        report.queueWaitMs,
+        report.ttftMs,
+        report.promptTokens,
+        report.cachedTokens,
+        report.completionTokens,
+        finishReason === null ? null : this.#name(finishReason),
+        report.truncated,
+        this.#name(reason!),
+        turns[0]!.attempts,
+      )
+    }
+    return packed
   }
 
   #transition(transition: Transition): Packed | undefined {
@@ -159,4 +188,21 @@ function fieldsOf(object: object): number {
   let count = 0
   for (const _ in object) count++
   return count
+}
+
+/** Whether a report says nothing but what its only turn says. */
+function isShort(report: StageReport): boolean {
+  const [turn] = report.turns
+  if (turn === undefined || report.turns.length > 1 || report.toolCalls.length > 0) return false
+  return (
+    report.reason !== undefined &&
+    fieldsOf(report) === 15 &&
+    fieldsOf(turn) === 7 &&
+    turn.queueWaitMs === report.queueWaitMs &&
+    turn.ttftMs === report.ttftMs &&
+    turn.promptTokens === report.promptTokens &&
+    turn.cachedTokens === report.cachedTokens &&
+    turn.completionTokens === report.completionTokens &&
+    turn.finishReason === report.finishReason
+  )
 }

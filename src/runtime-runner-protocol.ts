@@ -116,12 +116,21 @@ export interface RunnerPorts {
   hot: MessagePort
 }
 
+/** Pushes what is to be sent of a message, in one piece or several. */
+export type Pack<Message> = (message: Message, push: (packed: unknown, message: Message) => void) => void
+
 /** Sends messages in arrays, one a turn of the loop, in order. */
 export class Outbox<Message extends object> {
   readonly #port: MessagePort
   readonly #uncloneable: (message: Message, error: unknown) => void
-  readonly #pack: (message: Message) => Message | readonly unknown[]
-  #batch: (Message | readonly unknown[])[] = []
+  readonly #pack: Pack<Message>
+  #batch: unknown[] = []
+  /** The message that each of them came from. */
+  #messages: Message[] = []
+  readonly #push = (packed: unknown, message: Message): void => {
+    this.#batch.push(packed)
+    this.#messages.push(message)
+  }
   #closed = false
   /** Arrays and messages sent so far. */
   batches = 0
@@ -129,12 +138,12 @@ export class Outbox<Message extends object> {
 
   /**
    * @param uncloneable - hears of a message that cannot cross threads, and may send another in its place
-   * @param pack - the short form of a message, a list that can always be cloned; the message itself where it has none
+   * @param pack - pushes the short form of a message, or the message as it is
    */
   constructor(
     port: MessagePort,
     uncloneable: (message: Message, error: unknown) => void,
-    pack: (message: Message) => Message | readonly unknown[] = (message) => message,
+    pack: Pack<Message> = (message, push) => push(message, message),
   ) {
     this.#port = port
     this.#uncloneable = uncloneable
@@ -144,18 +153,21 @@ export class Outbox<Message extends object> {
   send(message: Message): void {
     if (this.#closed) return
     if (this.#batch.length === 0) setImmediate(() => this.#flush())
-    this.#batch.push(this.#pack(message))
+    this.#pack(message, this.#push)
   }
 
   /** Nothing more is sent. */
   close(): void {
     this.#closed = true
     this.#batch = []
+    this.#messages = []
   }
 
   #flush(): void {
     const batch = this.#batch
+    const messages = this.#messages
     this.#batch = []
+    this.#messages = []
     if (batch.length === 0) return
     this.batches++
     this.messages += batch.length
@@ -163,11 +175,11 @@ export class Outbox<Message extends object> {
       this.#port.postMessage(batch)
     } catch {
       // One of them holds what cannot be cloned: the others must not suffer for it.
-      for (const message of batch) {
+      for (const [i, packed] of batch.entries()) {
         try {
-          this.#port.postMessage([message])
+          this.#port.postMessage([packed])
         } catch (error) {
-          if (!Array.isArray(message)) this.#uncloneable(message as Message, error)
+          this.#uncloneable(messages[i]!, error)
         }
       }
     }

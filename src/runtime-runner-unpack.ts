@@ -14,16 +14,19 @@ import type {
   StageStarted,
   StageState,
 } from './schema/transition.ts'
+import type { StageReport } from './workflow/report.ts'
 
 /** The end that unpacks. */
 export class Unpacker {
   readonly #names: string[] = []
   #packed: Packed = []
+  /** Reports of the run that ends next. */
+  #stages: Record<string, StageReport> | undefined
   #at = 0
 
-  /** The message that was packed. */
-  unpack(packed: FromRunner | Packed): FromRunner {
-    if (!Array.isArray(packed)) return packed
+  /** The message that was packed; undefined for a part of the next. */
+  unpack(packed: FromRunner | Packed): FromRunner | undefined {
+    if (!Array.isArray(packed)) return this.#whole(packed)
     this.#packed = packed
     this.#at = 1
     switch (packed[0] as (typeof kinds)[keyof typeof kinds]) {
@@ -47,7 +50,44 @@ export class Unpacker {
         return { type: 'answered', told: [this.#name(), this.#count(), this.#next(), this.#count()] }
       case kinds.served:
         return { type: 'completed', told: [this.#name(), this.#next()] }
+      case kinds.reports:
+        this.#stages = this.#reports()
+        return undefined
     }
+  }
+
+  /** A message without a short form: the end of a run, whose reports may have come before it. */
+  #whole(message: FromRunner): FromRunner {
+    const stages = this.#stages
+    if (message.type !== 'ended' || stages === undefined) return message
+    this.#stages = undefined
+    return { ...message, outcome: { ...message.outcome, stages } }
+  }
+
+  #reports(): Record<string, StageReport> {
+    const reports: Record<string, StageReport> = {}
+    while (this.#at < this.#packed.length) reports[this.#name()] = this.#report()
+    return reports
+  }
+
+  #report(): StageReport {
+    const state = this.#name() as StageState
+    const backend = this.#nameOrNull()
+    const model = this.#nameOrNull()
+    const startedAtMs = this.#next<number | null>()
+    const endedAtMs = this.#next<number | null>()
+    const queueWaitMs = this.#next<number>()
+    const ttftMs = this.#next<number | null>()
+    const promptTokens = this.#next<number | null>()
+    const cachedTokens = this.#next<number | null>()
+    const completionTokens = this.#next<number | null>()
+    const finishReason = this.#nameOrNull() as FinishReason | null
+    const truncated = this.#next<boolean>()
+    const reason = this.#name()
+    const attempts = this.#next<number>()
+    const sums = { queueWaitMs, ttftMs, promptTokens, cachedTokens, completionTokens, finishReason }
+    const turns = [{ ...sums, attempts }]
+    return { state, backend, model, turns, toolCalls: [], startedAtMs, endedAtMs, ...sums, truncated, reason }
   }
 
   #started(): StageStarted {
@@ -241,6 +281,11 @@ export class Unpacker {
     if (typeof name === 'number') return this.#names[name]!
     if (name.length <= nameLengthMax && this.#names.length < namesMax) this.#names.push(name)
     return name
+  }
+
+  #nameOrNull(): string | null {
+    const name = this.#next<number | string | null>()
+    return name === null ? null : this.#known(name)
   }
 
   #count(): number | undefined {

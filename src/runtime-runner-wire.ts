@@ -26,6 +26,7 @@ export const kinds = {
   completed: 7,
   answered: 8,
   served: 9,
+  reports: 10,
 } as const
 
 /** Strings that are known by number, on one port. Names of stages, backends and models, and reasons. */
@@ -33,10 +34,17 @@ export const namesMax = 4_096
 /** Longer ones are not worth it, and may be unique. */
 export const nameLengthMax = 64
 
-/** A slot that a stage got, in short. */
-export type PackedGrant = [runId: string, stage: string, requestId: string]
+/** A slot that a stage got, in short: the request that it is for. */
+export type PackedGrant = string
 
-/** A slot that a stage got, in short. */
-export function packGrant({ runId, stage }: StageAddress, { requestId }: StageGranted): PackedGrant {
-  return [runId, stage, requestId]
+/** A slot that a stage got, in short; undefined where its request does not say whose it is. */
+export function packGrant({ runId, stage }: StageAddress, { requestId }: StageGranted): PackedGrant | undefined {
+  const whose = granted(requestId)
+  return whose.runId === runId && whose.stage === stage ? requestId : undefined
+}
+
+/** Whose slot it is: requests are named `run/stage/turn.attempt`. */
+export function granted(requestId: PackedGrant): { runId: string; stage: string } {
+  const first = requestId.indexOf('/')
+  return { runId: requestId.slice(0, first), stage: requestId.slice(first + 1, requestId.lastIndexOf('/')) }
 }

@@ -37,7 +37,7 @@ import {
 } from './runtime-runner-protocol.ts'
 import { threadLog } from './runtime-thread-log.ts'
 import { Packer } from './runtime-runner-pack.ts'
-import type { PackedGrant } from './runtime-runner-wire.ts'
+import { granted, type PackedGrant } from './runtime-runner-wire.ts'
 import type { TokenEvent } from './schema/transition.ts'
 import { createPromptPool } from './workers/prompt-pool.ts'
 
@@ -74,7 +74,16 @@ async function makeRunner(boot: RunnerBoot, hot: RunnerPorts['hot']): Promise<Ru
   const outbox = new Outbox<FromRunner>(
     hot,
     (message, error) => runner.uncloneable(message, error),
-    (message) => packer.pack(message),
+    (message, push) => {
+      if (message.type === 'ended') {
+        const reports = packer.reports(message.outcome.stages)
+        if (reports !== undefined) {
+          push(reports, message)
+          return push({ ...message, outcome: { ...message.outcome, stages: {} } }, message)
+        }
+      }
+      push(packer.pack(message), message)
+    },
   )
   const log = threadLog((line) => outbox.send(line))
   const leases = new Map<string, DriverLease>()
@@ -184,12 +193,13 @@ class Runner {
 
   receive(batch: readonly (ToRunner | PackedGrant)[]): void {
     for (const message of batch) {
-      if (Array.isArray(message)) this.#grant(message)
+      if (typeof message === 'string') this.#grant(message)
       else this.#take(message)
     }
   }
 
-  #grant([runId, stage, requestId]: PackedGrant): void {
+  #grant(requestId: PackedGrant): void {
+    const { runId, stage } = granted(requestId)
     this.#deliver({ actor: 'stage', runId, stage }, { type: 'stage.granted', requestId })
   }
 

@@ -32,7 +32,7 @@ import {
   type ToRunner,
 } from './runtime-runner-protocol.ts'
 import { Unpacker } from './runtime-runner-unpack.ts'
-import { packGrant, type Packed } from './runtime-runner-wire.ts'
+import { packGrant, type Packed, type PackedGrant } from './runtime-runner-wire.ts'
 import type { StageHistory } from './prediction/stage-history.ts'
 import type { RunEvent, Transition } from './schema/transition.ts'
 import type { WorkflowDefinition } from './workflow/definition.ts'
@@ -187,10 +187,7 @@ export class Runners {
     const outbox = new Outbox<ToRunner>(
       hot.port1,
       (message, error) => this.#uncloneable(message, error),
-      (message) =>
-        message.type === 'post' && message.to.actor === 'stage' && message.message.type === 'stage.granted'
-          ? packGrant(message.to, message.message)
-          : message,
+      (message, push) => push(shortOf(message), message),
     )
     const unpacker = new Unpacker()
     const shard: Shard = {
@@ -224,7 +221,7 @@ export class Runners {
     hot.port1.on('message', (batch: (FromRunner | Packed)[]) =>
       this.#receive(
         shard,
-        batch.map((message) => unpacker.unpack(message)),
+        batch.flatMap((message) => unpacker.unpack(message) ?? []),
       ),
     )
     const booted = proxy.boot({
@@ -438,6 +435,13 @@ export class Runners {
     this.#runs.get(event.runId)?.feed.publish(event)
     this.#input.feed.publish(event)
   }
+}
+
+/** A message to a runner in short, where it has such a form. */
+function shortOf(message: ToRunner): ToRunner | PackedGrant {
+  if (message.type !== 'post' || message.to.actor !== 'stage' || message.message.type !== 'stage.granted')
+    return message
+  return packGrant(message.to, message.message) ?? message
 }
 
 const extension = import.meta.url.endsWith('.ts') ? '.ts' : '.js'

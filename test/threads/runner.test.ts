@@ -24,7 +24,7 @@ class Control {
     this.#hot = hot.port1
     const unpacker = new Unpacker()
     this.#hot.on('message', (batch: (FromRunner | Packed)[]) => {
-      for (const message of batch.map((each) => unpacker.unpack(each))) {
+      for (const message of batch.flatMap((each) => unpacker.unpack(each) ?? [])) {
         this.said.push(message)
         if (message.type !== 'post' || message.message.type !== 'backend.request') continue
         const { replyTo, request } = message.message

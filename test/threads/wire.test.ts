@@ -3,6 +3,14 @@ import { describe, expect, test } from 'vitest'
 import { Packer } from '../../src/runtime-runner-pack.ts'
 import type { FromRunner } from '../../src/runtime-runner-protocol.ts'
 import { Unpacker } from '../../src/runtime-runner-unpack.ts'
+import { granted, packGrant } from '../../src/runtime-runner-wire.ts'
+import {
+  addTurns,
+  emptyReport,
+  type RunOutcome,
+  type StageReport,
+  type ToolCallReport,
+} from '../../src/workflow/report.ts'
 
 const name = fc.constantFrom('a', 'draft', 'waits for nothing', 'its dependencies are done', 'x'.repeat(80))
 const text = fc.oneof(name, fc.string({ maxLength: 12 }))
@@ -174,5 +182,69 @@ describe('the short form of what a runner says', () => {
       const sent: FromRunner = { type: 'completed', told: [`stage ${i % 5_000}`, i] }
       expect(unpacker.unpack(packer.pack(sent))).toEqual(sent)
     }
+  })
+
+  test('takes the reports of a run apart from its end, and puts them together again', () => {
+    const turn = fc.record({
+      queueWaitMs: amount,
+      ttftMs: fc.option(amount),
+      promptTokens: fc.option(fc.nat()),
+      cachedTokens: fc.option(fc.nat()),
+      completionTokens: fc.option(fc.nat()),
+      finishReason: fc.option(fc.constantFrom('stop' as const, 'length' as const)),
+      attempts: fc.nat(),
+    })
+    const made = fc.record({
+      turns: fc.array(turn, { minLength: 1, maxLength: 2 }),
+      backend: fc.option(name),
+      startedAtMs: fc.option(amount),
+      truncated: fc.boolean(),
+      reason: maybe(text),
+      toolCalls: fc.constantFrom<ToolCallReport[]>([], [{ name: 't', arguments: {}, ok: true }]),
+    })
+    let short = 0
+    fc.assert(
+      fc.property(fc.dictionary(fc.constantFrom('a', 'b', 'c'), made), (facts) => {
+        const stages = Object.fromEntries(
+          Object.entries(facts).map(([stage, { reason, ...rest }]) => {
+            const report: StageReport = { ...emptyReport(), ...rest, state: 'completed' }
+            if (reason !== undefined) report.reason = reason
+            addTurns(report)
+            return [stage, report]
+          }),
+        )
+        const packed = new Packer().reports(stages)
+        if (packed === undefined) return
+        short++
+        const unpacker = new Unpacker()
+        const outcome: RunOutcome = {
+          runId: 'r',
+          workflow: 'w',
+          state: 'completed',
+          results: {},
+          stages,
+          durationMs: 1,
+        }
+        expect(unpacker.unpack(packed)).toBeUndefined()
+        expect(unpacker.unpack({ type: 'ended', outcome: { ...outcome, stages: {} } })).toEqual({
+          type: 'ended',
+          outcome,
+        })
+        expect(unpacker.unpack({ type: 'ended', outcome })).toEqual({ type: 'ended', outcome })
+      }),
+    )
+    expect(short).toBeGreaterThan(10)
+  })
+
+  test('names a request only where that says whose slot it is', () => {
+    const slot = (stage: string, requestId: string): string | undefined =>
+      packGrant({ actor: 'stage', runId: 'run-1-abcd', stage }, { type: 'stage.granted', requestId })
+    for (const stage of ['draft', 'a/b', '']) {
+      const requestId = `run-1-abcd/${stage}/1.1`
+      expect(slot(stage, requestId)).toBe(requestId)
+      expect(granted(requestId)).toEqual({ runId: 'run-1-abcd', stage })
+    }
+    expect(slot('draft', 'run-2-abcd/draft/1.1')).toBeUndefined()
+    expect(slot('draft', 'aside 7')).toBeUndefined()
   })
 })
