@@ -210,10 +210,7 @@ export class MapperState implements ActorState<MapperMessage> {
     if (!Array.isArray(among)) return undefined
     const others = views.filter(
       (view) =>
-        view !== chosen &&
-        among.includes(view.name) &&
-        (view.health === 'healthy' || view.health === 'halfOpen') &&
-        verifyMapping(stage.requirements, view, '').length === 0,
+        view !== chosen && among.includes(view.name) && verifyMapping(stage.requirements, view, '').length === 0,
     )
     return others.length === 0 ? undefined : placesOf([chosen, ...others], this.#input.clock.nowMs())
   }

@@ -1,12 +1,13 @@
 // Which of several replicas a stage goes to: by load and by prefix.
 
+import type { BackendView } from './mapper.ts'
 import type { QueuePace } from '../schema/queue-pace.ts'
 import type { Speed } from '../prediction/service-fit.ts'
 
 /** One of several backends that may serve a stage. Plain data, as of the instant when the stage was mapped. */
 export interface Place {
   backend: string
-  /** Expected time until a turn is done there, its queue included, ms. */
+  /** Expected time until a turn is done there, its queue included, ms; Infinity where nothing is taken now. */
   doneMs: number
   /** What a token of the prompt costs that is not cached there, ms. */
   msPerPromptToken: number
@@ -15,6 +16,8 @@ export interface Place {
 /** What a place is made of. */
 export interface PlaceFacts {
   name: string
+  /** Absent: it takes requests. */
+  health?: BackendView['health']
   pace?: QueuePace
   speed?: Pick<Speed, 'msPerPromptToken'>
 }
@@ -35,13 +38,14 @@ const staleHalfMs = 30_000
 export function placesOf(replicas: readonly PlaceFacts[], nowMs: number): Place[] {
   const turnMsUsual = middle(replicas.map(({ pace }) => pace?.turnMs)) ?? turnMsGuess
   const perTokenUsual = middle(replicas.map(({ speed }) => speed?.msPerPromptToken)) ?? msPerPromptTokenGuess
-  return replicas.map(({ name, pace, speed }) => {
+  return replicas.map(({ name, health = 'healthy', pace, speed }) => {
     const { turnMs = turnMsUsual, answeredAtMs, waitMs = 0 } = pace ?? {}
     const msPerPromptToken = speed?.msPerPromptToken ?? perTokenUsual
     const trust = answeredAtMs === undefined ? 1 : 0.5 ** (Math.max(0, nowMs - answeredAtMs) / staleHalfMs)
     // Under load an engine is as slow as it is: only one that has nothing to do is given the benefit of the doubt.
     const expectedMs = waitMs > 0 ? turnMs : turnMsUsual + (turnMs - turnMsUsual) * trust
-    return { backend: name, doneMs: waitMs + expectedMs, msPerPromptToken }
+    const serves = health === 'healthy' || health === 'halfOpen'
+    return { backend: name, doneMs: serves ? waitMs + expectedMs : Infinity, msPerPromptToken }
   })
 }
 
@@ -74,7 +78,7 @@ export function choosePlace(places: readonly Place[], knownTokens: (backend: str
   for (const [i, place] of places.entries()) {
     const savedTokens = known[i]! - shared
     const costMs = place.doneMs - savedTokens * place.msPerPromptToken
-    if (costMs < bestMs) [best, bestMs] = [{ place, savedTokens }, costMs]
+    if (best === undefined || costMs < bestMs) [best, bestMs] = [{ place, savedTokens }, costMs]
   }
   return best
 }

@@ -21,12 +21,18 @@ export function replicas({ among }: ReplicasOptions = {}): Mapper {
   return (request, { clock }) => {
     const able = candidates(request, among)
     const { place } = choosePlace(placesOf(able, clock.nowMs()), () => 0)!
+    const doneMs = Math.round(place.doneMs)
+    const reason =
+      doneMs === Infinity
+        ? `none of ${able.length} replicas takes requests now`
+        : `done first of ${able.length} replicas, in about ${doneMs} ms`
     return {
       backend: place.backend,
-      reason: `done first of ${able.length} replicas, in about ${Math.round(place.doneMs)} ms`,
+      reason,
       by: 'replicas',
-      figures: { doneMs: Math.round(place.doneMs) },
-      among: able.map(({ name }) => name),
+      ...(doneMs < Infinity && { figures: { doneMs } }),
+      // Those that take nothing now may do so again while it waits.
+      among: among ?? able.map(({ name }) => name),
     }
   }
 }

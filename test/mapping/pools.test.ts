@@ -77,6 +77,21 @@ describe('a pool', () => {
     expect(last.find(({ type }) => type === 'stage.queued')!.reason).toBe('the prompt is ready')
   })
 
+  test('keeps members that take nothing now in mind, and says so where none does', async () => {
+    const backends = three()
+    const runtime = await testRuntime(backends, { pools })
+    for (const name of names) runtime.drain(name)
+    const { state, error, stages } = await runtime.until(runtime.start(single(), undefined).outcome)
+    expect([state, error?.code]).toEqual(['failed', 'ORLA_BACKEND_DRAINING'])
+    expect(stages['s']!.mapping).toMatchObject({
+      by: 'explicit',
+      reason: 'the stage names "fast"; none of 3 replicas takes requests now',
+    })
+    runtime.resume('c')
+    expect((await runtime.until(runtime.start(single(), undefined).outcome)).stages['s']!.backend).toBe('c')
+    runtime.audit()
+  })
+
   test('says everything that is wrong with it', async () => {
     const backends = { ...three(), other: scripted(() => {}, { model: 'else' }) }
     const bad = { a: ['b'], empty: [], mixed: ['a', 'other', 'nowhere', 'a'], __proto: [] as string[] }

@@ -173,6 +173,10 @@ describe('a place', () => {
     expect(choose(0, 600)).toEqual({ place: places[1], savedTokens: 600 })
     expect(choose(9_000, 9_400)).toEqual({ place: places[0], savedTokens: 0 })
     expect(choosePlace([], () => 0)).toBeUndefined()
+    const asleep = placesOf([{ name: 'a', health: 'open' }, { name: 'b', health: 'draining' }, { name: 'c' }], 0)
+    expect(asleep.map(({ doneMs }) => doneMs)).toEqual([Infinity, Infinity, 1_000])
+    expect(choosePlace(asleep, () => 0)!.place.backend).toBe('c')
+    expect(choosePlace(asleep.slice(0, 2), () => 0)!.place.backend).toBe('a')
   })
 
   test('warm beginnings are of one tenant, are forgotten after a while, and are bounded', () => {
