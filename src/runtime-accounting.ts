@@ -80,6 +80,11 @@ export class RuntimeAccounting {
     return undefined
   }
 
+  /** A backend did not take a side call, of which no transition tells. */
+  refused(requestId: string): void {
+    this.#budgets?.settle(requestId, 0)
+  }
+
   /** A mapper that wants to hear of it decided where a stage runs, and the stage has not heard of it yet. */
   decided({ runId, stage }: StageAddress, learner: Learner): void {
     const run = this.#decisions.run(runId)

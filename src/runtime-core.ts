@@ -627,6 +627,7 @@ export class OrlaRuntime implements Runtime {
         return this.#mapper.send(asked)
       }
       case 'aside':
+        if (message.type === 'stage.rejected') this.#accounting.refused(message.requestId)
         this.#mapping.calls.receive(to, message as StageGranted | StageRejected)
         return true
       case 'rerouter':

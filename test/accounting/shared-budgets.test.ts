@@ -213,6 +213,23 @@ describe('in the runtime', () => {
     runtime.audit()
   })
 
+  test('a call of a model that its backend does not take gives back what was set aside', async () => {
+    const runtime = await testRuntime({ paid: paid(), other: paid() }, { budgets: { tenants: { default: 1 } } })
+    runtime.drain('paid')
+    const routed = workflow('routed').stage('s', {
+      maxTokens: 100,
+      prompt: () => 'x',
+      mapping: async (_request, { ask: askModel }) => {
+        const call = askModel({ backend: 'paid', messages: [user('which?')], params: { maxTokens: 100 } })
+        return { backend: 'other', reason: await call.then(() => 'it was asked').catch(() => 'it was not') }
+      },
+    })
+    const outcome = await runtime.until(runtime.start(routed, undefined).outcome)
+    expect(outcome.stages['s']!.mapping!.reason).toBe('it was not')
+    expect(runtime.budgets()[0]!.reservedUsd).toBeCloseTo(0, 9)
+    expect(runtime.budgets()[0]!.spentUsd).toBeCloseTo(0.1, 3)
+  })
+
   test('holds over runner threads together', async () => {
     const runtime = await createRuntime({
       threads: 2,

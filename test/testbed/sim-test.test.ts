@@ -9,6 +9,19 @@ import { playScenario } from '../../src/testbed/sim-test/play.ts'
 import { drawScenario, simFaultNames } from '../../src/testbed/sim-test/scenario.ts'
 import { simTest } from '../../src/testbed/sim-test/sim-test.ts'
 import type { SimSetup, SimSubject } from '../../src/testbed/sim-test/subject.ts'
+import { MoneyOracle } from '../../src/testbed/sim-test/money-oracle.ts'
+import type { Runtime } from '../../src/runtime-api.ts'
+
+const zeroAccount = {
+  variant: 'explicit',
+  answers: 0,
+  errors: 0,
+  count: 0,
+  failures: 0,
+  cancelled: 0,
+  escalations: 0,
+  costUsd: 0,
+}
 
 /** The campaign (npm run test:sim) plays 10,000. */
 const seeds = Number(process.env['ORLA_SIM_SEEDS'] ?? 300)
@@ -177,4 +190,22 @@ describe('what is broken on purpose is found, and made small', () => {
     const report = await simTest({ seeds: 20, subject, faults: ['refuse'], failuresMax: 1, shrinkTriesMax: 0 })
     expect(report.failures[0]!.violations.map(({ oracle }) => oracle)).toContain('liveness')
   })
+})
+
+test('books that say other than transitions did are found', () => {
+  const oracle = new MoneyOracle()
+  const base = { seq: 1, atMs: 0, runId: 'r', stage: 's', reason: 'x' }
+  oracle.event({ ...base, type: 'stage.mapped', from: 'mapping', to: 'building', backend: 'b', model: 'm' })
+  oracle.event({ ...base, type: 'stage.completed', from: 'validating', to: 'completed', turns: 1 })
+  const account = { ...zeroAccount, count: 1 }
+  const budget = { kind: 'tenant' as const, name: 'red', limitUsd: 1, spentUsd: 0, reservedUsd: 0 }
+  const runtime = (given: object, left: object): Runtime =>
+    ({ accounts: () => [{ ...account, ...given }], budgets: () => [{ ...budget, ...left }] }) as unknown as Runtime
+  expect(oracle.problems(runtime({}, {}))).toEqual([])
+  expect(oracle.problems(runtime({ count: 0, costUsd: 1 }, { reservedUsd: 0.5, spentUsd: 2 }))).toEqual([
+    'accounts have count 0, and transitions said 1',
+    'accounts have costUsd 1, and transitions said 0',
+    '$0.5 are still set aside of the budget of red',
+    '$2 of $1 of red are spent',
+  ])
 })

@@ -26,6 +26,9 @@ const simulated = createSimulated(openAi)
 /** Deadlines of one request, ms: short, so that what stalls ends. */
 const timeouts = { firstTokenMs: 20_000, idleMs: 5_000, totalMs: 30_000 }
 
+/** Dollars that no scenario spends: what is looked at is that they are accounted for. */
+const plenty = 1_000
+
 /** Workflows of any shape, with tools, mappers, routers, schemas, cascades, fallbacks and skipped stages, as the scenario says. */
 export const generatedSubject: SimSubject = {
   name: 'generated workflows',
@@ -41,6 +44,7 @@ export const generatedSubject: SimSubject = {
       options: {
         estimator: utf8BytesEstimator,
         cloneMessages: true,
+        budgets: { tenants: { default: plenty, red: { usd: plenty, per: 'minute' }, blue: plenty } },
         scheduling: Object.fromEntries(
           scenario.backends.map(({ name, stagePolicy, requestPolicy }) => [
             name,
@@ -88,6 +92,7 @@ function backendOf(backend: SimBackend): BackendDefinition {
     windowRequests,
     queueCapacity,
     timeouts,
+    prices: { inputUsdPerMTok: 10, cachedInputUsdPerMTok: 1, outputUsdPerMTok: 40 },
     engine: speed,
     responder: answerOf,
   })

@@ -7,6 +7,7 @@
 import { stageTransitions } from '../../workflow/stage-lifecycle.ts'
 import type { RunOutcome } from '../../workflow/report.ts'
 import type { BackendStatus, Runtime } from '../../runtime-api.ts'
+import { MoneyOracle } from './money-oracle.ts'
 import type { ChatContext } from '../../engines/driver.ts'
 import type { RunEvent, StageState, Transition } from '../../schema/transition.ts'
 
@@ -23,6 +24,7 @@ export const simOracles = {
   typed: 'every failure has a documented code, and none is a bug of ours',
   effects: 'an effect happens at most once, and a tool that answered has had it',
   truth: 'what a run gives is what its engines said, and mappers are told once of each stage that they mapped',
+  money: 'accounts add up to what transitions said, and nothing stays set aside of budgets that runs share',
   liveness: 'once faults end, everything ends',
   recovery: 'runs that begin after the faults complete',
   forgotten: 'runs that ended leave nothing: no live run, no ledger entry, no timer',
@@ -87,6 +89,7 @@ export class SimOracles {
   #cancelled = 0
   readonly #effects = new Map<string, number>()
   readonly #answered: string[] = []
+  readonly #money = new MoneyOracle()
 
   constructor(nowMs: () => number, { isBroken, look }: SimWorld) {
     this.#nowMs = nowMs
@@ -153,6 +156,7 @@ export class SimOracles {
 
   /** Something happened. */
   event(event: RunEvent): void {
+    this.#money.event(event)
     const run = this.#runOf(event.runId)
     const what = `${event.runId} ${event.type}`
     if (run.ended) this.violated('end', `${what} after the end of its run`)
@@ -182,6 +186,7 @@ export class SimOracles {
     if (!closed && allCompleted && !this.#isBroken() && runtime.deadLetters > 0) {
       this.violated('letters', `${runtime.deadLetters} messages found nobody`)
     }
+    for (const problem of this.#money.problems(runtime)) this.violated('money', problem)
     if (runtime.liveRuns > 0) this.violated('forgotten', `${runtime.liveRuns} runs are live`)
     for (const { name, inFlight, waiting, held, residency } of closed ? [] : runtime.backends()) {
       if (inFlight + waiting + held > 0) {
