@@ -3,6 +3,8 @@
 // No estimator knows every model's vocabulary, and none has to: what it gets wrong by a constant factor is learned from
 // the usage that engines report (correction.ts).
 
+import { createWordCounter } from './word-counter.ts'
+
 /** Counts tokens. Pure: equal texts have equal counts. */
 export interface TokenEstimator {
   /** Name for people and traces: `o200k_base`, `utf8-bytes`. */
@@ -86,7 +88,8 @@ async function loadO200k(): Promise<TokenEstimator> {
   const { countTokens } = encoding
   encoding.setMergeCacheSize(mergeCachePieces)
   const count = (piece: string): number => countTokens(piece, asOrdinaryText)
-  const estimator: TokenEstimator = { name: 'o200k_base', count: (text) => countInPieces(text, count) }
+  const counter = createWordCounter((part) => countInPieces(part, count))
+  const estimator: TokenEstimator = { name: 'o200k_base', count: counter }
   names.set(estimator, 'o200k_base')
   return estimator
 }
@@ -104,7 +107,7 @@ export function loadableName(estimator: TokenEstimator): EstimatorName | undefin
 /**
  * Loads an estimator by name, once per thread.
  *
- * `o200k_base` (gpt-tokenizer; 14 to 19 MB/s) reads its vocabulary on the first call: 140 to 370 ms and 33 MB. It is
+ * `o200k_base` (gpt-tokenizer, asked for each word once: word-counter.ts) reads its vocabulary on the first call: 140 to 370 ms and 33 MB. It is
  * imported here and nowhere else, so that what never counts never pays. Loading is awaited before a runtime starts
  * rather than hidden behind a cheaper stand-in: counts must not depend on when a file was read.
  */
