@@ -6,7 +6,7 @@
 //   D1. At most `decisionsMax` decisions of runs that are over; whole runs are forgotten, the one that ended first first.
 //   D2. Feedback on a stage that has not ended is told when it ends; nothing is told twice.
 //   D3. At most `feedbackPerDecisionMax` entries stay with a decision, and `ratedDecisionsMax` decisions that have any
-//       are listed; the oldest go first. What went was told.
+//       are listed; the oldest go first.
 
 import { OptionsError } from '../errors.ts'
 import { limits } from '../limits.ts'

@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'vitest'
 import { AccountBook } from '../../src/accounting/accounts.ts'
 import { Decision, Decisions, type FeedbackEntry } from '../../src/accounting/decisions.ts'
-import { BackendError, workflow, type Mapper } from '../../src/index.ts'
+import { BackendError, createRuntime, workflow, type Mapper } from '../../src/index.ts'
 import { limits } from '../../src/limits.ts'
 import type { MappingOutcome } from '../../src/mapping/mapper.ts'
+import { guessed } from './fixtures/paid.ts'
 import { testRuntime } from '../support/runtime.ts'
 import { scripted } from '../support/scripted-backend.ts'
 
@@ -142,6 +143,24 @@ describe('a mapper that learns', () => {
       'a mapper threw when it heard what came of a decision',
     ])
   })
+})
+
+test('on runs of runner threads reaches decisions, accounts and mappers alike', async () => {
+  const logged: string[] = []
+  const error = (details: object): void => void logged.push((details as { error: Error }).error.message)
+  const runtime = await createRuntime({
+    threads: 1,
+    workflows: new URL('./fixtures/paid.ts', import.meta.url),
+    probeTimeoutMs: 0,
+    log: { debug() {}, info() {}, warn() {}, error },
+  })
+  const run = runtime.start(guessed, 'x')
+  await run.outcome
+  run.feedback({ rating: 0.5 })
+  await runtime.close()
+  expect(logged).toEqual(['guess 1 completed undefined', 'guess 1 completed 0.5'])
+  expect(runtime.accounts()).toMatchObject([{ variant: 'guess', count: 1, quality: { mean: 0.5, count: 1 } }])
+  expect(runtime.ratedDecisions()).toMatchObject([{ runId: run.id, by: 'guess', feedback: [{ rating: 0.5 }] }])
 })
 
 describe('decisions', () => {
