@@ -44,7 +44,7 @@ export const limits = {
   budgetsMax: 10_000,
   /** Accounts, by stage class, backend and variant, at some 2 kB each. What is beyond is added up in one. */
   accountsMax: 5_000,
-  /** Decisions, of runs that are over, that feedback may still be given on, at some 260 bytes each. */
+  /** Decisions, of runs that are over, that feedback may still be given on, at some 220 bytes each. */
   decisionsMax: 20_000,
   /** Decisions with feedback that are listed. */
   ratedDecisionsMax: 1_024,

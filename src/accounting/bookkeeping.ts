@@ -45,8 +45,8 @@ export class Bookkeeping {
       case 'run.failed': {
         // The thread of a run may end before it says what became of its stages.
         const end = transition.to === 'cancelled' ? 'cancelled' : 'failed'
-        const { byStage } = this.#decisions.run(runId) ?? {}
-        if (byStage !== undefined) for (const decision of byStage.values()) this.#ended(decision, end, transition.atMs)
+        const run = this.#decisions.run(runId)
+        if (run !== undefined && run.open > 0) for (const each of run.all()) this.#ended(each, end, transition.atMs)
         return this.#decisions.over(runId)
       }
       default:
@@ -61,7 +61,7 @@ export class Bookkeeping {
     const startedAtMs = atMs - (mapping?.decisionMs ?? 0)
     const learner = run.learners?.get(stage)
     run.learners?.delete(stage)
-    run.byStage.set(stage, new Decision(run, { stage, reason, startedAtMs, book, model }, learner))
+    run.add(new Decision(run, { stage, reason, startedAtMs, book, model }, learner))
     if (mapping?.costUsd !== undefined) book.decided(mapping.costUsd)
   }
 

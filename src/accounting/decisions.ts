@@ -59,9 +59,15 @@ export class RunDecisions {
   readonly runId: string
   readonly workflow: string
   readonly tenant: string
-  readonly byStage = new Map<string, Decision>()
+  /** The decision that was made last; each knows the one before it. */
+  #last: Decision | undefined
+  #count = 0
+  /** Made once there are many: most runs have few stages, and an empty map takes more than they do. */
+  #byStage: Map<string, Decision> | undefined
   /** Feedback on the run as a whole: for stages that end after it, too. */
   given: FeedbackEntry[] | undefined
+  /** Decisions whose stages have not ended. */
+  open = 0
   /** Of stages that are being mapped. */
   learners: Map<string, Learner> | undefined
 
@@ -70,7 +76,40 @@ export class RunDecisions {
     this.workflow = workflow
     this.tenant = tenant
   }
+
+  /** Decisions so far. */
+  get count(): number {
+    return this.#count
+  }
+
+  /** All decisions, in the order in which they were made. O(decisions). */
+  all(): Decision[] {
+    const list: Decision[] = []
+    for (let each = this.#last; each !== undefined; each = each.before) list.push(each)
+    return list.reverse()
+  }
+
+  /** A stage has its backend. Each stage is mapped once. */
+  add(decision: Decision): void {
+    decision.before = this.#last
+    this.#last = decision
+    this.#count++
+    this.open++
+    if (this.#byStage !== undefined) this.#byStage.set(decision.stage, decision)
+    else if (this.#count > fewDecisions) this.#byStage = new Map(this.all().map((each) => [each.stage, each]))
+  }
+
+  /** The decision of a stage. */
+  of(stage: string): Decision | undefined {
+    if (this.#byStage !== undefined) return this.#byStage.get(stage)
+    let each = this.#last
+    while (each !== undefined && each.stage !== stage) each = each.before
+    return each
+  }
 }
+
+/** Decisions that are looked through as fast as they are looked up. */
+const fewDecisions = 8
 
 /** One decision. */
 export class Decision {
@@ -80,6 +119,8 @@ export class Decision {
   /** Ms since its run did. */
   readonly startedAtMs: number
   readonly learner: Learner | undefined
+  /** The decision before it in its run. */
+  before: Decision | undefined = undefined
   /** The account of where it runs now. */
   book: AccountBook
   model: string
@@ -168,12 +209,13 @@ export class Decisions {
 
   /** The decision of a stage of a live run. */
   of(runId: string, stage: string): Decision | undefined {
-    return this.#live.get(runId)?.byStage.get(stage)
+    return this.#live.get(runId)?.of(stage)
   }
 
   /** A stage ended. */
   ended(decision: Decision, state: StageEnd, durationMs: number): void {
     decision.state = state
+    decision.run.open--
     decision.durationMs = durationMs
     this.#input.ended(decision)
     for (const entry of decision.feedback ?? []) this.#input.told(decision, entry)
@@ -189,12 +231,12 @@ export class Decisions {
     run.learners = undefined
     this.#over.set(runId, run)
     this.#order.push(run)
-    this.#overCount += run.byStage.size
+    this.#overCount += run.count
     // A run without decisions takes a place too.
     while (this.#overCount > this.#decisionsMax || this.#over.size > this.#decisionsMax) {
       const oldest = this.#order[this.#oldest++]!
       this.#over.delete(oldest.runId)
-      this.#overCount -= oldest.byStage.size
+      this.#overCount -= oldest.count
     }
     if (this.#oldest < 1_024 || this.#oldest < this.#order.length / 2) return
     this.#order = this.#order.slice(this.#oldest)
@@ -213,14 +255,15 @@ export class Decisions {
       throw new OptionsError('feedback', [{ path: 'runId', code: 'unknown_run', message }])
     }
     if (stage !== undefined) {
-      const decision = run.byStage.get(stage)
+      const decision = run.of(stage)
       if (decision !== undefined) return this.#give(decision, entry)
-      const known = [...run.byStage.keys()].slice(0, 20).join(', ')
+      const made = run.all().slice(0, 20)
+      const known = made.map((each) => each.stage).join(', ')
       const message = `stage "${stage}" of run "${runId}" did not get a backend; those that did: ${known || 'none'}`
       throw new OptionsError('feedback', [{ path: 'stage', code: 'no_decision', message }])
     }
     if (this.#live.has(runId)) pushBounded((run.given ??= []), entry)
-    for (const decision of run.byStage.values()) if (decision.state === 'completed') this.#give(decision, entry)
+    for (const decision of run.all()) if (decision.state === 'completed') this.#give(decision, entry)
   }
 
   /** Decisions that have feedback, the one that got it last at the end. */

@@ -170,7 +170,7 @@ describe('decisions', () => {
     return stages.map((stage) => {
       const book = new AccountBook(`w/${stage}`, 'b', 'explicit')
       const decision = new Decision(run, { stage, reason: 'r', startedAtMs: 0, book, model: 'm' }, undefined)
-      run.byStage.set(stage, decision)
+      run.add(decision)
       return decision
     })
   }
@@ -184,6 +184,22 @@ describe('decisions', () => {
     expect(() => decisions.give('1', undefined, { labels: ['x'], atMs: 0 })).toThrow(/ended too long ago/)
     decisions.give('2', undefined, { labels: ['x'], atMs: 0 })
     expect(decisions.rated()).toHaveLength(2)
+  })
+
+  test('are found in runs of many stages too, before and after there are many', () => {
+    const decisions = new Decisions({ ended() {}, told() {} })
+    const stages = Array.from({ length: 40 }, (_, i) => `s${i}`)
+    made(decisions, '1', [])
+    const run = decisions.run('1')!
+    const book = new AccountBook('w/x', 'b', 'explicit')
+    for (const stage of stages) {
+      const decision = new Decision(run, { stage, reason: 'r', startedAtMs: 0, book, model: 'm' }, undefined)
+      run.add(decision)
+      expect(decisions.of('1', stage)).toBe(decision)
+      expect(decisions.of('1', 's0')!.stage).toBe('s0')
+    }
+    expect(decisions.of('1', 's99')).toBeUndefined()
+    expect(run.all().map(({ stage }) => stage)).toEqual(stages)
   })
 
   test('of as many runs as there may be are remembered, however many there were', () => {
