@@ -13,7 +13,7 @@ import { systems } from './overhead/systems.ts'
 
 const entry = new URL('./overhead/child.ts', import.meta.url)
 const atOnce = 64
-const liveRuns = 2_000
+const liveRuns = 1_000
 
 type Answer = Answers[Question['type']]
 type SystemChild = Child<Question, Answer>
@@ -67,7 +67,7 @@ async function measureMemory(name: string, rows: readonly Measured[], quick: boo
     for (const row of rows) {
       if (row.system !== name) continue
       const question = { type: 'memory', shape: row.case, liveRuns: quick ? 500 : liveRuns, atOnce } as const
-      const found = await child.ask({ ...question, finishedMs: quick ? 250 : 4_000 })
+      const found = await child.ask({ ...question, finishedMs: quick ? 250 : 2_000 })
       const { bytesPerLiveRun, bytesPerFinishedRun } = found as Answers['memory']
       row.bytesPerLiveRun = Math.round(bytesPerLiveRun)
       row.bytesPerFinishedRun = Math.round(bytesPerFinishedRun)
@@ -96,8 +96,8 @@ export const bench: Bench = {
   async run({ quick }): Promise<BenchReport> {
     const notes: string[] = []
     const versions: Record<string, string> = {}
-    const rounds = quick ? 5 : 9
-    const targetMs = quick ? 25 : 400
+    const rounds = quick ? 5 : 7
+    const targetMs = quick ? 25 : 250
     const rows: Measured[] = []
     const started = await startAll(notes, versions, targetMs)
     try {

@@ -8,12 +8,14 @@ export interface Cost {
 }
 
 /**
- * Runs `work` and says what one of its operations cost. Collects garbage first.
+ * Runs `work` and says what one of its operations cost.
  *
  * @param work - resolves with the number of operations that it did
+ * @param options.collect - false: garbage of what was before is not collected first. For a share of something that goes on,
+ *   which has to pay for the collections that fall into it
  */
-export async function costOf(work: () => Promise<number>): Promise<Cost> {
-  globalThis.gc?.()
+export async function costOf(work: () => Promise<number>, { collect = true } = {}): Promise<Cost> {
+  if (collect) globalThis.gc?.()
   const cpu = process.cpuUsage()
   const startedAtMs = performance.now()
   const operations = await work()

@@ -155,10 +155,11 @@ answer<Question, Answers[Question['type']]>(async (question) => {
     case 'fill':
       return fill(question.liveRuns)
     case 'advance': {
-      const { cpuUs } = await costOf(async () => {
+      const work = async (): Promise<number> => {
         await advance(question.answers)
         return question.answers
-      })
+      }
+      const { cpuUs } = await costOf(work, { collect: false })
       return { cpuUsPerStage: cpuUs }
     }
     case 'cancel':

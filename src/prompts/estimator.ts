@@ -107,9 +107,9 @@ export function loadableName(estimator: TokenEstimator): EstimatorName | undefin
 /**
  * Loads an estimator by name, once per thread.
  *
- * `o200k_base` (gpt-tokenizer, asked for each word once: word-counter.ts) reads its vocabulary on the first call: 140 to 370 ms and 33 MB. It is
- * imported here and nowhere else, so that what never counts never pays. Loading is awaited before a runtime starts
- * rather than hidden behind a cheaper stand-in: counts must not depend on when a file was read.
+ * `o200k_base` is gpt-tokenizer's, asked for each word once (word-counter.ts). It reads its vocabulary on the first call:
+ * 140 to 370 ms and 33 MB. It is imported here and nowhere else, so that what never counts never pays. Loading is awaited
+ * before a runtime starts rather than hidden behind a cheaper stand-in: counts must not depend on when a file was read.
  */
 export function loadEstimator(name: EstimatorName): Promise<TokenEstimator> {
   if (name === 'utf8-bytes') return Promise.resolve(utf8BytesEstimator)
