@@ -19,7 +19,7 @@
 
 import { createActor, type ActorRefFrom, type SnapshotFrom } from 'xstate'
 import { backendMachine, openDelayMs, type BreakerSettings } from '../machines/backend.ts'
-import type { Clock, Timer } from '../src/clock.ts'
+import type { Clock } from '../src/clock.ts'
 import { OrlaError, RejectedError, type ErrorFacts } from '../src/errors.ts'
 import { limits } from '../src/limits.ts'
 import type { Logger } from '../src/log.ts'
@@ -34,6 +34,7 @@ import type { RequestView } from '../src/scheduling/request-view.ts'
 import { RequestWindow } from '../src/scheduling/window.ts'
 import type { TenantGate } from '../src/scheduling/tenant-gate.ts'
 import { TurnoverMap } from '../src/turnover-map.ts'
+import { Holding, type Held } from './holding.ts'
 import { actorClock, guarded, stateLogic, type ActorState } from './logic.ts'
 import type {
   BackendMessage,
@@ -41,7 +42,6 @@ import type {
   BackendRequest,
   BackendReroute,
   CallerAddress,
-  MemoryMessage,
   Post,
 } from './messages.ts'
 import { Parking, tokensOf } from './parking.ts'
@@ -113,12 +113,6 @@ interface Lease {
   readonly inFlight: number
 }
 
-/** A request that waits for a place in the KV window. */
-interface Held {
-  view: RequestView
-  replyTo: CallerAddress
-}
-
 /** State of a backend actor. Changed in place: it is one owner's, and a copy for every message would be waste. */
 export class BackendState implements ActorState<BackendMessage> {
   onCrash?: ((error: unknown) => void) | undefined
@@ -146,9 +140,8 @@ export class BackendState implements ActorState<BackendMessage> {
   #fatal: BackendMessage | undefined
   /** Retries that wait or run. */
   readonly #retries = new Set<string>()
-  /** The longest wait first: all have the same bound, so one timer serves. */
-  readonly #held = new Map<string, Held>()
-  #holdTimer: Timer | undefined
+  /** Requests that wait for a place in the KV window; undefined without one. */
+  readonly #holding: Holding | undefined
   #queueCapacity: number
   #arrivals = 0
   /** Request that probes a half-open backend. */
@@ -175,6 +168,18 @@ export class BackendState implements ActorState<BackendMessage> {
         grant: () => this.#grant(),
         guarded: (what, run) => this.#guarded(what, run),
       })
+    this.#holding =
+      input.holdMsMax === undefined
+        ? undefined
+        : new Holding({
+            backend: input.name,
+            holdMsMax: input.holdMsMax,
+            clock: input.clock,
+            post: input.post,
+            admit: (held) => this.#admit(held),
+            grant: () => this.#grant(),
+            guarded: (what, run) => this.#guarded(what, run),
+          })
     this.#health = createActor(backendMachine, { input: input.breaker, clock: actorClock(input.clock) })
     this.#health.subscribe({
       // XState lets what an observer throws end the process.
@@ -191,7 +196,10 @@ export class BackendState implements ActorState<BackendMessage> {
       case 'backend.request':
         return this.#enqueue(message)
       case 'backend.admitted':
-        for (const requestId of message.requestIds) this.#admit(requestId)
+        for (const requestId of message.requestIds) {
+          const held = this.#holding?.take(requestId)
+          if (held !== undefined) this.#admit(held)
+        }
         return this.#grant()
       case 'backend.withdraw':
         return this.#withdraw(message.requestId)
@@ -215,8 +223,7 @@ export class BackendState implements ActorState<BackendMessage> {
         this.#health.send({ type: 'backend.drain' })
         return this.#rejectAll()
       case 'backend.readmit':
-        for (const { view } of this.#held.values()) this.#askMemory(view)
-        return
+        return this.#holding?.askAgain()
       case 'backend.drain':
       case 'backend.resume':
         if (this.#removed) return
@@ -231,7 +238,7 @@ export class BackendState implements ActorState<BackendMessage> {
       health: this.#health.getSnapshot().value,
       inFlight: this.#window.inFlight,
       waiting: this.#waits,
-      held: this.#held.size,
+      held: this.#held,
       windowRequests: this.#window.size,
       queueCapacity: this.#queueCapacity,
       stagePolicy: this.#queues.policies.stage.name,
@@ -241,7 +248,7 @@ export class BackendState implements ActorState<BackendMessage> {
 
   /** How fast its queue moves. */
   pace(): QueuePace {
-    return this.#meter.pace(this.#input.clock.nowMs(), this.#waits + this.#held.size, this.#window.size)
+    return this.#meter.pace(this.#input.clock.nowMs(), this.#waits + this.#held, this.#window.size)
   }
 
   /** What waits and may be served elsewhere, the last to arrive first. O(n) for n that wait. */
@@ -305,7 +312,7 @@ export class BackendState implements ActorState<BackendMessage> {
 
   /** Ends the health machine and the timers. */
   stop(): void {
-    this.#input.clock.clearTimer(this.#holdTimer)
+    this.#holding?.stop()
     this.#parking?.stop()
     this.#pilot?.stop()
     this.#queues.close()
@@ -321,7 +328,7 @@ export class BackendState implements ActorState<BackendMessage> {
     if (retry) this.#retries.add(request.requestId)
     const nowMs = this.#input.clock.nowMs()
     const view = { ...request, arrivalMs: nowMs, arrivalOrder: this.#arrivals++ }
-    if (this.#input.holdMsMax !== undefined && !aside) return this.#hold(view, replyTo, this.#input.holdMsMax)
+    if (this.#holding !== undefined && !aside) return this.#holding.hold(view, replyTo)
     if (this.#parking === undefined && this.#queues.size === 0 && this.#canGrant()) {
       // Where nothing waits, and a slot is free: a sub-queue made for one request costs 1.2 us.
       this.#queues.pass(view, nowMs)
@@ -381,73 +388,16 @@ export class BackendState implements ActorState<BackendMessage> {
     this.#retries.delete(requestId)
   }
 
-  #hold(view: RequestView, replyTo: CallerAddress, holdMsMax: number): void {
-    this.#held.set(view.requestId, { view, replyTo })
-    if (this.#holdTimer === undefined) this.#armHold(holdMsMax)
-    this.#askMemory(view)
-  }
-
-  #askMemory(view: RequestView): void {
-    const { requestId, runId, promptTokens, outputTokens, uncachedTokens: addedTokens } = view
-    this.#tellMemory({
-      type: 'memory.admit',
-      backend: this.#input.name,
-      request: { requestId, runId, promptTokens, outputTokens, addedTokens },
-    })
-  }
-
   /** Takes a held request on to the sub-queues. */
-  #admit(requestId: string): void {
-    const held = this.#held.get(requestId)
-    if (held === undefined) return
-    this.#unhold(requestId)
-    this.#replyTo.set(requestId, held.replyTo)
-    this.#queues.enqueue(held.view)
-  }
-
-  #unhold(requestId: string): void {
-    this.#held.delete(requestId)
-    if (this.#held.size > 0) return
-    this.#input.clock.clearTimer(this.#holdTimer)
-    this.#holdTimer = undefined
-  }
-
-  #armHold(delayMs: number): void {
-    this.#holdTimer = this.#input.clock.setTimer(
-      delayMs,
-      this.#guarded('hold timer', () => this.#letGo()),
-    )
-  }
-
-  /** Lets through what was held as long as anything may be. */
-  #letGo(): void {
-    this.#holdTimer = undefined
-    const { name, clock } = this.#input
-    const holdMsMax = this.#input.holdMsMax!
-    const dueMs = clock.nowMs() - holdMsMax
-    const forced: RequestView[] = []
-    for (const { view } of this.#held.values()) {
-      // A microsecond of grace: sums of times are not exact, and a shorter timer would not move the clock.
-      if (view.arrivalMs - dueMs > 0.001) {
-        this.#armHold(view.arrivalMs - dueMs)
-        break
-      }
-      forced.push(view)
-    }
-    for (const { requestId } of forced) this.#admit(requestId)
-    for (const { requestId, runId } of forced) {
-      this.#tellMemory({ type: 'memory.forced', backend: name, runId, requestId })
-    }
-    this.#grant()
+  #admit({ view, replyTo }: Held): void {
+    this.#replyTo.set(view.requestId, replyTo)
+    this.#queues.enqueue(view)
   }
 
   #withdraw(requestId: string): void {
     this.#retries.delete(requestId)
-    const held = this.#held.get(requestId)
-    if (held !== undefined) {
-      this.#unhold(requestId)
-      return this.#leave(held.replyTo.runId, requestId)
-    }
+    const held = this.#holding?.take(requestId)
+    if (held !== undefined) return this.#leave(held.replyTo.runId, requestId)
     const replyTo = this.#replyTo.get(requestId)
     // Its grant is on the way to it, which will not take it any more.
     if (!this.#takeOut(requestId)) return this.#release(requestId, 'inconclusive')
@@ -455,14 +405,12 @@ export class BackendState implements ActorState<BackendMessage> {
     this.#leave(replyTo!.runId, requestId)
   }
 
-  /** Tells the memory manager of a request that it let through, or holds, and that will not be served. */
   #leave(runId: string, requestId: string): void {
-    if (this.#input.holdMsMax === undefined) return
-    this.#tellMemory({ type: 'memory.left', backend: this.#input.name, runId, requestId })
+    this.#holding?.left(runId, requestId)
   }
 
-  #tellMemory(message: MemoryMessage): void {
-    this.#input.post({ actor: 'memory' }, message)
+  get #held(): number {
+    return this.#holding?.size ?? 0
   }
 
   /** Why a request that comes now cannot be taken. */
@@ -481,7 +429,7 @@ export class BackendState implements ActorState<BackendMessage> {
         backend: name,
       }).toJSON()
     }
-    const depth = this.#waits + this.#held.size
+    const depth = this.#waits + this.#held
     if (depth < this.#queueCapacity || (depth === 0 && this.#window.free > 0)) return undefined
     return new RejectedError(
       'ORLA_QUEUE_FULL',
@@ -492,7 +440,7 @@ export class BackendState implements ActorState<BackendMessage> {
 
   /** Why a retry that comes now cannot be taken: retries must not become the load that keeps a backend down (B6). */
   #overBudget(): ErrorFacts | undefined {
-    const active = this.#window.inFlight + this.#waits + this.#held.size
+    const active = this.#window.inFlight + this.#waits + this.#held
     const retriesMax = Math.max(limits.retriesMin, Math.floor(active * limits.retryShareMax))
     if (this.#retries.size < retriesMax) return undefined
     const { name } = this.#input
@@ -628,7 +576,7 @@ export class BackendState implements ActorState<BackendMessage> {
   /** Where to answer, for all that wait: held requests too. */
   #waiting(): Map<string, CallerAddress> {
     const waiting = new Map(this.#replyTo)
-    for (const [requestId, { replyTo }] of this.#held) waiting.set(requestId, replyTo)
+    for (const [requestId, replyTo] of this.#holding?.callers() ?? []) waiting.set(requestId, replyTo)
     return waiting
   }
 
@@ -654,7 +602,7 @@ export class BackendState implements ActorState<BackendMessage> {
     for (const [requestId, { runId }] of waiting) {
       this.#takeOut(requestId)
       this.#forget(requestId)
-      this.#unhold(requestId)
+      this.#holding?.take(requestId)
       this.#leave(runId, requestId)
     }
     for (const [requestId, replyTo] of waiting) {
