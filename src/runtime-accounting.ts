@@ -9,7 +9,7 @@
 import { Accounts, type Account } from './accounting/accounts.ts'
 import { Bookkeeping } from './accounting/bookkeeping.ts'
 import { Decisions, type Decision, type DecisionRecord, type Learner } from './accounting/decisions.ts'
-import { SharedBudgets, type BudgetsOptions, type BudgetStatus } from './accounting/shared-budgets.ts'
+import { BudgetsSchema, SharedBudgets, type BudgetsOptions, type BudgetStatus } from './accounting/shared-budgets.ts'
 import type { BackendMessage, BackendRequest, StageAddress } from '../actors/messages.ts'
 import type { Clock } from './clock.ts'
 import type { OrlaError } from './errors.ts'
@@ -39,7 +39,7 @@ export class RuntimeAccounting {
   readonly #decisions: Decisions
   readonly #bookkeeping: Bookkeeping
 
-  readonly #budgets: SharedBudgets | undefined
+  #budgets: SharedBudgets | undefined
 
   constructor(input: AccountingInput) {
     const { clock, recorder, budgets } = input
@@ -126,6 +126,12 @@ export class RuntimeAccounting {
         'a mapper threw when it heard what came of a decision',
       )
     }
+  }
+
+  setBudgets(budgets: BudgetsOptions): void {
+    const checked = parseOptions(BudgetsSchema, budgets, 'budgets') as BudgetsOptions
+    if (this.#budgets === undefined) this.#budgets = new SharedBudgets(checked, () => this.#input.clock.nowMs())
+    else this.#budgets.replace(checked)
   }
 
   #admits(

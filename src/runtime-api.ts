@@ -235,6 +235,12 @@ export interface Runtime extends AsyncDisposable {
   /** Budgets of stage classes and tenants, and what is left of them. */
   budgets(): BudgetStatus[]
   /**
+   * Puts other budgets in the place of those of the options, while runs go on. One that stays keeps what was spent.
+   *
+   * @throws {OptionsError} `ORLA_OPTIONS` with every problem; then nothing has changed
+   */
+  setBudgets(budgets: BudgetsOptions): void
+  /**
    * Says what the result of a run, or of one of its stages, is worth. It is kept with the decisions where they ran, counts
    * in `accounts`, and is told to the mappers that decided and to the recorder. Works while the run is live, and after its
    * end for the last 20,000 stages.

@@ -28,7 +28,7 @@ import type {
 import type { Account } from './accounting/accounts.ts'
 import type { DecisionRecord } from './accounting/decisions.ts'
 import { shadowPlan } from './accounting/shadow-plan.ts'
-import type { BudgetStatus } from './accounting/shared-budgets.ts'
+import type { BudgetsOptions, BudgetStatus } from './accounting/shared-budgets.ts'
 import { rerouterLogic, type RerouterState } from '../actors/rerouter.ts'
 import { startRoot } from '../actors/root.ts'
 import { SupervisedActor } from '../actors/supervised.ts'
@@ -495,6 +495,10 @@ export class OrlaRuntime implements Runtime {
 
   budgets(): BudgetStatus[] {
     return this.#accounting.budgets()
+  }
+
+  setBudgets(budgets: BudgetsOptions): void {
+    this.#accounting.setBudgets(budgets)
   }
 
   feedback(runId: string, feedback: Feedback): void {

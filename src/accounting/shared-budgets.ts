@@ -68,7 +68,7 @@ interface Pot {
   readonly kind: 'stageClass' | 'tenant'
   readonly name: string
   readonly budget: RunBudget
-  readonly per: 'minute' | 'hour' | 'day' | undefined
+  per: 'minute' | 'hour' | 'day' | undefined
   /** Number of the window of time that it is in. */
   window: number
 }
@@ -76,7 +76,7 @@ interface Pot {
 /** The budgets of one runtime that its runs share. */
 export class SharedBudgets {
   readonly #nowMs: () => number
-  readonly #pots: { stageClass: Map<string, Pot>; tenant: Map<string, Pot> }
+  #pots: { stageClass: Map<string, Pot>; tenant: Map<string, Pot> }
   /** By request. */
   readonly #reserved = new Map<string, { usd: number; pots: readonly Pot[] }>()
 
@@ -87,6 +87,29 @@ export class SharedBudgets {
       stageClass: potsOf('stageClass', options.stageClasses),
       tenant: potsOf('tenant', options.tenants),
     }
+  }
+
+  /** Puts other budgets in the place of these. One that stays keeps what was spent, and what is set aside. */
+  replace(options: BudgetsOptions): void {
+    const next = {
+      stageClass: potsOf('stageClass', options.stageClasses),
+      tenant: potsOf('tenant', options.tenants),
+    }
+    for (const kind of ['stageClass', 'tenant'] as const) {
+      for (const [name, made] of next[kind]) {
+        const pot = this.#pots[kind].get(name)
+        if (pot === undefined) continue
+        this.#roll(pot)
+        pot.budget.limitUsd = made.budget.limitUsd
+        // With another span of time, what was spent counts in the one that runs now.
+        if (pot.per !== made.per) {
+          pot.per = made.per
+          pot.window = this.#windowNow(pot)
+        }
+        next[kind].set(name, pot)
+      }
+    }
+    this.#pots = next
   }
 
   /** Whether a budget is there for it: if not, nobody has to work out what it may cost. */
@@ -144,11 +167,14 @@ export class SharedBudgets {
 
   /** Begins a new window of time if the last one is over. What is set aside stays set aside (P1). */
   #roll(pot: Pot): void {
-    if (pot.per === undefined) return
-    const window = Math.floor(this.#nowMs() / periodsMs[pot.per])
+    const window = this.#windowNow(pot)
     if (window === pot.window) return
     pot.window = window
     pot.budget.renew()
+  }
+
+  #windowNow({ per }: Pot): number {
+    return per === undefined ? 0 : Math.floor(this.#nowMs() / periodsMs[per])
   }
 
   #refusal(pot: Pot, mostUsd: number): OrlaError {

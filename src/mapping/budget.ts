@@ -7,8 +7,8 @@
 
 /** The money of one run, or of a budget that runs share, dollars. */
 export class RunBudget {
-  /** Infinity without a bound. */
-  readonly limitUsd: number
+  /** Infinity without a bound. One that is lowered below what was spent lets nothing more in. */
+  limitUsd: number
   #spentUsd = 0
   #reservedUsd = 0
 

@@ -163,6 +163,26 @@ describe('in the runtime', () => {
     expect(states).toEqual(['completed', 'failed', 'completed'])
   })
 
+  test('is raised, lowered and taken away while runs go on', async () => {
+    const runtime = await testRuntime({ paid: paid() })
+    const outcome = async (): Promise<string> => (await runtime.until(runtime.start(one, undefined).outcome)).state
+    runtime.setBudgets({ tenants: { default: 0.15 } })
+    expect([await outcome(), await outcome()]).toEqual(['completed', 'failed'])
+    runtime.setBudgets({ tenants: { default: { usd: 0.25, per: 'hour' }, other: 1 } })
+    expect([await outcome(), await outcome()]).toEqual(['completed', 'failed'])
+    expect(runtime.budgets()[0]!.spentUsd).toBeCloseTo(0.2, 4)
+    // What is under way when it changes is settled where it was set aside.
+    const run = runtime.start(one, undefined, { tenant: 'other' })
+    await runtime.settle()
+    runtime.setBudgets({ tenants: { default: 0.05 } })
+    await runtime.until(run.outcome)
+    expect(await outcome()).toBe('failed')
+    expect(() => runtime.setBudgets({ tenants: { default: -1 } })).toThrow(/tenants\.default/)
+    runtime.setBudgets({})
+    expect(await outcome()).toBe('completed')
+    expect(runtime.budgets()).toEqual([])
+  })
+
   test('what failed, was cancelled or rejected gives back what was set aside', async () => {
     const backend = scripted(
       (call) => {
