@@ -21,13 +21,15 @@ import { workerUrl } from './worker-url.ts'
 /**
  * Characters of new text from which work goes to a thread.
  *
- * Measured on two cores, o200k_base, distinct slices of English prose and code, inline and on a thread:
- *   8 kB at 200/s    event loop delay p99  2.4 and 2.2 ms, latency p50 0.75 and 0.85 ms
- *   16 kB at 100/s   2.9 and 1.9 ms, 1.4 and 1.8 ms
- *   32 kB at 60/s    5.1 and 3.1 ms, 3.0 and 3.4 ms
- *   100 kB at 30/s   13.0 and 3.6 ms, 9.9 and 9.5 ms
- * A thread costs this one about 0.1 ms a prompt, so by CPU alone 4 kB would do; but it is the prompt that waits
- * longer, and below 16 kB nobody else gains by it.
+ * Measured by `npm run bench -- tokens` on two busy cores, o200k_base, every text new; CPU of the thread that asks and
+ * latency, here and on another thread:
+ *   1 kB     25 and 20 us     0.05 and 0.10 ms
+ *   4 kB     80 and 32 us     0.11 and 0.18 ms
+ *   16 kB   306 and 73 us     0.41 and 0.54 ms
+ *   64 kB  1207 and 208 us    1.42 and 2.09 ms
+ * By CPU alone a thread pays from 1 kB on, but what it saves there is nothing, and the prompt is twice as late. At 16 kB it
+ * takes three quarters of the work off this thread, a piece as long as a turn of a busy loop may be, and the prompt is a
+ * third later. The p99 of the loop's delay was 8.6 and 4.0 ms there.
  */
 const thresholdCharsDefault = 16 * 1024
 const queueMaxDefault = 16_384
