@@ -62,8 +62,8 @@ export interface WorkflowServices extends StageServices {
   /** The actor that hears of errors of the run's machine. */
   root: AnyActorRef
   log: Logger
-  /** Takes every transition, before anybody else sees it. */
-  transition(transition: Transition): void
+  /** Takes every transition, before anybody else sees it, and when it was, ms on the runtime's clock. */
+  transition(transition: Transition, nowMs: number): void
   /** The feed of the whole runtime. */
   feed: Feed
   /** The run is over: forget it. */
@@ -404,10 +404,11 @@ export class WorkflowActor implements RunEffects, StageHost {
     // Stamped in place: whoever emits has just made it. A copy costs 0.2 us, six times a stage.
     const transition = body as Transition
     transition.seq = ++this.#seq
-    transition.atMs = this.elapsedMs()
+    const nowMs = this.services.clock.nowMs()
+    transition.atMs = roundMs(nowMs - this.startedAtMs)
     transition.runId = this.runId
     this.#emitting++
-    this.services.transition(transition)
+    this.services.transition(transition, nowMs)
     this.#publish(transition)
     this.#emitting--
     this.#emitCache()

@@ -313,7 +313,7 @@ export class OrlaRuntime implements Runtime {
       canServe: (backend) => this.#backends.canServe(backend),
       infer: (backend, request, context, sink, timeouts) =>
         this.#backends.chat(backend, request, context, sink, timeouts),
-      transition: (transition) => this.#onTransition(transition),
+      transition: (transition, nowMs) => this.#onTransition(transition, nowMs),
       ended: (outcome, definitionId) => this.#onEnded(outcome, definitionId),
     }
     this.#extensions = new Extensions({
@@ -359,7 +359,7 @@ export class OrlaRuntime implements Runtime {
       backends: () => this.#backends.glimpses(),
       forecasts: () => this.#policies.forecasts,
       post,
-      transition: (transition) => this.#onTransition(transition),
+      transition: (transition, nowMs) => this.#onTransition(transition, nowMs),
       ended: (outcome, definitionId) => this.#onEnded(outcome, definitionId),
       undelivered: (type) => this.#undelivered({ type }),
     })
@@ -659,8 +659,8 @@ export class OrlaRuntime implements Runtime {
     this.#log.debug({ message: message.type }, 'dead letter')
   }
 
-  #onTransition(transition: Transition): void {
-    this.#services.post({ actor: 'memory' }, { type: 'memory.transition', transition, nowMs: this.clock.nowMs() })
+  #onTransition(transition: Transition, nowMs: number): void {
+    this.#services.post({ actor: 'memory' }, { type: 'memory.transition', transition, nowMs })
     this.#accounting.heard(transition)
     this.#mapping.heard(transition)
     this.#extensions.heard(transition)

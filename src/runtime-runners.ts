@@ -57,7 +57,7 @@ export interface RunnersInput {
   forecasts(): boolean
   post: Post
   /** A transition goes to the memory manager. */
-  transition(transition: Transition): void
+  transition(transition: Transition, nowMs: number): void
   ended(outcome: RunOutcome, definitionId: string): void
   /** A message found nobody on its thread. */
   undelivered(message: string): void
@@ -427,7 +427,7 @@ export class Runners {
   #onTransition(run: RemoteRun, transition: Transition): void {
     run.seq = transition.seq
     if (!('stage' in transition) && transition.type.startsWith('run.')) run.state = transition.to
-    this.#input.transition(transition)
+    this.#input.transition(transition, this.#input.clock.nowMs())
     this.#publish(transition)
   }
 
