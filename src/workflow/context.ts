@@ -18,24 +18,16 @@ export function stageContext(
   return { input, results: resultsByName(stages, stage.after, resultOf) }
 }
 
-/**
- * What results are made by: nothing can be read of them but what they have themselves.
- *
- * `Object.create(null)` says the same, but makes a hash table of the object: 0.3 us and 500 bytes for each.
- */
-const Results = function () {} as unknown as new () => Record<string, unknown>
-Results.prototype = Object.freeze(Object.create(null))
+const noResults: Readonly<Record<string, unknown>> = Object.freeze(Object.create(null) as Record<string, unknown>)
 
-const noResults = Object.freeze(new Results())
-
-/** Results of the given stages by name, on an object that inherits nothing. */
+/** Results of the given stages by name, on an object without a prototype. */
 export function resultsByName(
   stages: readonly StageDefinition[],
   indexes: readonly number[],
   resultOf: readonly unknown[],
 ): Readonly<Record<string, unknown>> {
   if (indexes.length === 0) return noResults
-  const results = new Results()
+  const results = Object.create(null) as Record<string, unknown>
   for (const index of indexes) results[stages[index]!.name] = resultOf[index]
   return Object.freeze(results)
 }
