@@ -63,6 +63,10 @@ const benches: Record<string, Entry> = {
       'mappers on questions that a weak and a strong model answered: cost against accuracy (takes --gsm8k and --html)',
     load: () => import('./mapping-quality.ts'),
   },
+  pools: {
+    about: 'three replicas, one of which slows or drains: placements and rerouting, in virtual time',
+    load: () => import('./pools.ts'),
+  },
   sse: {
     about: 'reading the event stream of an answer, beside eventsource-parser alone',
     load: () => import('./sse.ts'),
