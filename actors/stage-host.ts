@@ -5,6 +5,7 @@ import type { ChatCall, ChatContext, ChatSink } from '../src/engines/driver.ts'
 import type { ContextChain } from '../src/prompts/chain.ts'
 import type { PromptMeasure } from '../src/prompts/conversation.ts'
 import type { RunBudget } from '../src/mapping/budget.ts'
+import type { Place } from '../src/mapping/place.ts'
 import type { WarmHeads } from '../src/mapping/warm-heads.ts'
 import type { CriticalPaths } from '../src/prediction/critical-path.ts'
 import type { StageHistory } from '../src/prediction/stage-history.ts'
@@ -87,6 +88,8 @@ export interface StageServices {
   peersOf(backend: string): readonly string[]
   /** Whether a name is that of a pool of backends. */
   isPool(name: string): boolean
+  /** Replicas as they stand; undefined where turns that follow stay where they are. */
+  placesNow: (backends: readonly string[]) => Place[] | undefined
   /** Beginnings of prompts that replicas have computed, over all runs. */
   warmHeads: WarmHeads
   /** Whether a backend takes requests now. */

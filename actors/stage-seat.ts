@@ -6,7 +6,7 @@
 //   P1. What is known of an engine's cache is forgotten when the stage goes to another engine.
 
 import { limits } from '../src/limits.ts'
-import { choosePlace, type Place } from '../src/mapping/place.ts'
+import { betterPlace, choosePlace, type Place } from '../src/mapping/place.ts'
 import { commonPrefix, prefixMarks, type ContextChain } from '../src/prompts/chain.ts'
 import type { StageDefinition } from '../src/workflow/definition.ts'
 import type { StageReport } from '../src/workflow/report.ts'
@@ -59,24 +59,49 @@ export class StageSeat {
     this.#places = noPlaces
   }
 
-  /**
-   * Chooses among replicas for a stage's first prompt; those that follow stay with what it leaves in the cache. Returns
-   * why, if a cache speaks for it.
-   */
+  /** Chooses among replicas for a stage's first prompt. Returns why, if a cache speaks for it. */
   choose(chain: ContextChain): string | undefined {
     if (!this.isReplicated) return undefined
-    const { services, tenant } = this.#host
-    const marks = prefixMarks(chain)
-    const { place, savedTokens } = choosePlace(this.#places, (backend) =>
-      Math.max(
-        this.#host.sharedTokens(backend, this.model, chain),
-        services.warmHeads.tokens(backend, tenant, marks, services.clock.nowMs()),
-      ),
-    )!
+    const { place, savedTokens } = choosePlace(this.#places, this.#knownIn(chain))!
     if (place.backend !== this.backend) this.#settleAt(place.backend)
     this.#home = place.backend
     if (savedTokens === 0) return undefined
     return `"${place.backend}" has ${savedTokens} tokens of it that not all replicas have`
+  }
+
+  /**
+   * Chooses again for a later prompt: it leaves what the stage has in the cache only where that pays well. Returns why,
+   * if it does.
+   */
+  reconsider(chain: ContextChain, promptTokens: number, outputTokens: number): string | undefined {
+    if (!this.isReplicated) return undefined
+    const from = this.backend
+    const places = this.#host.services.placesNow(this.#places.map(({ backend }) => backend))
+    const turn = { promptTokens, outputTokens, knownTokens: this.#knownIn(chain) }
+    const better = places && betterPlace(places, from, turn)
+    if (better === undefined) return undefined
+    this.moveTo(better.place.backend)
+    this.#home = this.backend
+    const ms = (value: number): string => `about ${Math.round(value)} ms`
+    return `goes on at "${this.backend}", done there in ${ms(better.doneMs)} against ${ms(better.hereMs)} at "${from}"`
+  }
+
+  /** Whether a replica other than its backend takes requests now. */
+  get hasOther(): boolean {
+    const { services } = this.#host
+    return this.#places.some(({ backend }) => backend !== this.backend && services.canServe(backend))
+  }
+
+  /** Estimated tokens of a prompt that replicas are believed to have, from this run or others. */
+  #knownIn(chain: ContextChain): (backend: string) => number {
+    const { services, tenant } = this.#host
+    const marks = prefixMarks(chain)
+    const nowMs = services.clock.nowMs()
+    return (backend) =>
+      Math.max(
+        this.#host.sharedTokens(backend, this.model, chain),
+        services.warmHeads.tokens(backend, tenant, marks, nowMs),
+      )
   }
 
   /** Estimated tokens of a prompt that its backend is believed to have. */

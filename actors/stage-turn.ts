@@ -118,8 +118,19 @@ export class StageTurn {
 
   /** Asks for a slot. */
   begin(): void {
-    const why = this.number === 1 ? this.#stage.seat.choose(this.#measure.chain) : undefined
-    this.#enqueue(why ?? 'the prompt is ready')
+    this.#enqueue(this.#place() ?? 'the prompt is ready')
+  }
+
+  /** Chooses among replicas, where there are any. Returns why, where something speaks for one. */
+  #place(): string | undefined {
+    const { seat, host, definition, scriptedTokens } = this.#stage
+    if (!seat.isReplicated) return undefined
+    const { chain, tokens } = this.#measure
+    if (this.number === 1) return seat.choose(chain)
+    const { correction, history } = host.services
+    const asked = definition.params.maxTokens ?? limits.outputTokensGuess
+    const outputTokens = scriptedTokens ?? history.outputTokens(definition.stageClass, asked)
+    return seat.reconsider(chain, correction.correct(seat.backend, seat.model, tokens), outputTokens)
   }
 
   /** It has a slot. */
@@ -444,15 +455,22 @@ export class StageTurn {
   }
 
   /**
-   * Whether it waits until replicas take retries again. One that stops sends all that it had in flight to the others at
-   * once, which is more than their retry budgets hold; the engines get no more of it at a time for that.
+   * Whether it waits until replicas take it again. One that stops sends all that it had in flight to the others at once,
+   * which is more than their retry budgets hold; the engines get no more of it at a time for that. And where it waited at
+   * one that drains, others that failed it once may serve it yet.
    */
-  #waitsForReplicas(error: OrlaError): boolean {
-    if (error.code !== 'ORLA_RETRY_BUDGET' || !this.#stage.seat.isReplicated) return false
-    if (this.#refusals >= limits.retryRefusalsMax) return false
+  #waitsForReplicas({ code }: OrlaError): boolean {
+    const { seat } = this.#stage
+    if (!seat.isReplicated || this.#refusals >= limits.retryRefusalsMax) return false
+    if (code === 'ORLA_RETRY_BUDGET') {
+      for (const backend of this.#refusedBy ?? []) this.#failedAt?.delete(backend)
+      this.#refusedBy = undefined
+    } else if (code === 'ORLA_BACKEND_DRAINING' && seat.hasOther) {
+      this.#failedAt = undefined
+    } else {
+      return false
+    }
     this.#refusals++
-    for (const backend of this.#refusedBy ?? []) this.#failedAt?.delete(backend)
-    this.#refusedBy = undefined
     return true
   }
 

@@ -328,6 +328,13 @@ export class Backends {
     })
   }
 
+  /** Health and pace of a backend that is to stay; undefined if there is none. */
+  paceOf(name: string): Required<Pick<BackendView, 'health' | 'pace'>> | undefined {
+    if (!this.has(name)) return undefined
+    const { state } = this.get(name).actor
+    return { health: state.load().health, pace: state.pace() }
+  }
+
   /** Queues as rerouting sees them. */
   queues(): Queue[] {
     return [...this.#backends].map(

@@ -262,6 +262,7 @@ export class OrlaRuntime implements Runtime {
       modelOf: (backend) => this.#backends.modelOf(backend),
       pricesOf: (backend) => this.#backends.pricesOf(backend),
       views: () => this.#backends.views(),
+      paceOf: (backend) => this.#backends.paceOf(backend),
       infer: (...call) => this.#backends.chat(...call),
     })
     this.#mapper = new SupervisedActor<MapperState, MapperMessage>(managers, 'mapper', (broken) =>
@@ -309,6 +310,7 @@ export class OrlaRuntime implements Runtime {
       pricesOf: (backend) => this.#backends.pricesOf(backend),
       peersOf: (backend) => options.failover?.[backend] ?? [],
       isPool,
+      placesNow: (names) => (options.reroute === false ? undefined : this.#mapping.places(names)),
       warmHeads: new WarmHeads(),
       canServe: (backend) => this.#backends.canServe(backend),
       infer: (backend, request, context, sink, timeouts) =>

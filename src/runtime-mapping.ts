@@ -5,6 +5,7 @@
 
 import { SideCalls, type SideCallsInput } from '../actors/side-calls.ts'
 import type { BackendView, MappingPrompt } from './mapping/mapper.ts'
+import { placesOf, type Place } from './mapping/place.ts'
 import type { KvLedger } from './memory/ledger.ts'
 import { BackendSpeeds } from './prediction/backend-speed.ts'
 import { prefixMarks } from './prompts/chain.ts'
@@ -20,6 +21,8 @@ interface MappingInput extends SideCallsInput {
   modelOf(backend: string): string
   render(prompt: CompiledPrompt, context: StageContext): readonly Message[] | Promise<readonly Message[]>
   views(): BackendView[]
+  /** Health and pace of a backend; undefined if there is none. */
+  paceOf(backend: string): Required<Pick<BackendView, 'health' | 'pace'>> | undefined
 }
 
 /** Facts and calls for mappers. */
@@ -39,6 +42,16 @@ export class RuntimeMapping {
       const speed = this.#speeds.of(view.name)
       return speed === undefined ? view : { ...view, speed }
     })
+  }
+
+  /** Replicas as they stand. */
+  places(backends: readonly string[]): Place[] {
+    const facts = backends.flatMap((name) => {
+      const found = this.#input.paceOf(name)
+      const speed = this.#speeds.of(name)
+      return found === undefined ? [] : [{ name, ...found, ...(speed !== undefined && { speed }) }]
+    })
+    return placesOf(facts, this.#input.clock.nowMs())
   }
 
   /** Queues with what a token of a prompt takes at each engine. */

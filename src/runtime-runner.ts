@@ -180,6 +180,7 @@ class Runner {
       pricesOf: (backend) => this.#backends.get(backend)?.prices,
       peersOf: (backend) => boot.failover[backend] ?? [],
       isPool: (name) => boot.pools.includes(name),
+      placesNow: () => undefined,
       warmHeads: new WarmHeads(),
       canServe: (backend) => this.#backends.get(backend)?.serves ?? false,
       infer: (backend, request, context, sink, timeouts) => leases.get(backend)!.chat(request, context, sink, timeouts),

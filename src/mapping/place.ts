@@ -9,8 +9,12 @@ export interface Place {
   backend: string
   /** Expected time until a turn is done there, its queue included, ms; Infinity where nothing is taken now. */
   doneMs: number
+  /** Of that the queue, ms. */
+  waitMs: number
   /** What a token of the prompt costs that is not cached there, ms. */
   msPerPromptToken: number
+  /** What a token of the answer costs there, ms; absent where nothing was measured. */
+  msPerOutputToken?: number
 }
 
 /** What a place is made of. */
@@ -19,7 +23,7 @@ export interface PlaceFacts {
   /** Absent: it takes requests. */
   health?: BackendView['health']
   pace?: QueuePace
-  speed?: Pick<Speed, 'msPerPromptToken'>
+  speed?: Pick<Speed, 'msPerPromptToken' | 'msPerOutputToken'>
 }
 
 /** Ms for a token of a prompt that is not cached, where nothing was measured (as in `StageHistory`). */
@@ -45,8 +49,54 @@ export function placesOf(replicas: readonly PlaceFacts[], nowMs: number): Place[
     // Under load an engine is as slow as it is: only one that has nothing to do is given the benefit of the doubt.
     const expectedMs = waitMs > 0 ? turnMs : turnMsUsual + (turnMs - turnMsUsual) * trust
     const serves = health === 'healthy' || health === 'halfOpen'
-    return { backend: name, doneMs: serves ? waitMs + expectedMs : Infinity, msPerPromptToken }
+    return {
+      backend: name,
+      doneMs: serves ? waitMs + expectedMs : Infinity,
+      waitMs: serves ? waitMs : Infinity,
+      msPerPromptToken,
+      ...(speed !== undefined && { msPerOutputToken: speed.msPerOutputToken }),
+    }
   })
+}
+
+/** A later turn goes elsewhere if it is done there in at most this share of the time that it takes here. */
+const moveShare = 0.5
+/** And if that is at least so much sooner, ms: what is nearly as good may be wrong. */
+const moveGainMs = 50
+
+/** A turn, as places are compared for it. */
+export interface PlacedTurn {
+  promptTokens: number
+  /** Of the answer, predicted. */
+  outputTokens: number
+  /** Tokens of the prompt believed to be cached at a place. */
+  readonly knownTokens: (backend: string) => number
+}
+
+/**
+ * Where a turn does better than where its stage is, if that is at most half of the time: the stage is bound to what its
+ * turns left in the cache, which counts. By its own tokens and what those take, not by what turns take on average: the
+ * lengths of answers differ more than engines do. Undefined if it stays.
+ */
+export function betterPlace(
+  places: readonly Place[],
+  here: string,
+  { promptTokens, outputTokens, knownTokens }: PlacedTurn,
+): { place: Place; doneMs: number; hereMs: number } | undefined {
+  const doneMs = ({ backend, waitMs, msPerPromptToken, msPerOutputToken = NaN }: Place): number =>
+    waitMs + Math.max(0, promptTokens - knownTokens(backend)) * msPerPromptToken + outputTokens * msPerOutputToken
+  const present = places.find(({ backend }) => backend === here)
+  if (present === undefined) return undefined
+  const hereMs = doneMs(present)
+  // Where nothing is taken now, failover is asked, not this.
+  if (!Number.isFinite(hereMs)) return undefined
+  let best: { place: Place; doneMs: number; hereMs: number } | undefined
+  for (const place of places) {
+    const thereMs = doneMs(place)
+    const pays = thereMs <= hereMs * moveShare && hereMs - thereMs >= moveGainMs
+    if (pays && (best === undefined || thereMs < best.doneMs)) best = { place, doneMs: thereMs, hereMs }
+  }
+  return best
 }
 
 /** The middle one of what is known. */

@@ -11,6 +11,11 @@ import type { QueuePace, ServedTurn } from '../schema/queue-pace.ts'
 
 /** Share of what was known that a turn leaves: some ten turns are remembered. */
 const memory = 0.9
+/**
+ * What is in flight is older than turns take by this much before its age counts. Lengths of answers spread so that long
+ * ones are often twice or three times as old as a turn takes: they are in flight for longer than others.
+ */
+const oldFactor = 5
 /** Service of a turn where nothing is known, ms. Only compared with others of the same ignorance. */
 const turnMsGuess = 1_000
 
@@ -57,10 +62,11 @@ export class ServiceMeter {
     }
   }
 
-  /** What turns took lately, or what those in flight have taken already, if that is more. */
+  /** What turns took lately, or what those in flight have taken already, if that is far more. */
   #turnMs(nowMs: number): number | undefined {
     const known = this.#turns === 0 ? undefined : this.#durationMs / this.#turns
     const age = this.#inFlight === 0 ? 0 : nowMs - this.#grantedMs / this.#inFlight
-    return known === undefined && age <= 0 ? undefined : Math.max(known ?? 0, age)
+    if (known === undefined) return age > 0 ? age : undefined
+    return age > oldFactor * known ? age : known
   }
 }

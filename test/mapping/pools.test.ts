@@ -6,6 +6,7 @@ import { BackendError } from '../../src/errors.ts'
 import { replicas } from '../../src/mapping/replicas.ts'
 import { workflow, type Workflow } from '../../src/workflow/builder.ts'
 import { workflowFromData } from '../../src/workflow/data.ts'
+import type { Transition } from '../../src/schema/transition.ts'
 import { tool } from '../../src/workflow/tool.ts'
 import { user } from '../../src/schema/message.ts'
 import { testRuntime, type TestRuntime } from '../support/runtime.ts'
@@ -75,6 +76,42 @@ describe('a pool', () => {
     await runtime.until(runtime.start(flow, 'last').outcome)
     const last = runtime.transitions().slice(before)
     expect(last.find(({ type }) => type === 'stage.queued')!.reason).toBe('the prompt is ready')
+  })
+
+  test('the next turn of a stage leaves a replica that has become slow', async () => {
+    const backends = three(100, 2)
+    let slow = ''
+    for (const name of names) {
+      backends[name].script = (call) => {
+        const isLast = call.request.messages.length >= 60
+        const usage = { promptTokens: 100, cachedTokens: 90, completionTokens: 20 }
+        const answer = isLast ? { content: 'done', usage } : { toolCalls: [{ name: 'look' }], usage }
+        call.answer(answer, slow === name ? 2_000 : 100)
+      }
+    }
+    const look = tool({ description: 'looks', input: z.object({}), run: () => 'seen' })
+    const flow = workflow('w').stage('s', { backend: 'fast', tools: { look }, turnsMax: 64, prompt: () => 'go' })
+    const turns = async (reroute: boolean): Promise<[string[], number]> => {
+      slow = ''
+      const runtime = await testRuntime(backends, { pools, reroute })
+      const warm = Array.from({ length: 6 }, () => runtime.start(single(), undefined).outcome)
+      await runtime.clock.advance(100)
+      const run = runtime.start(flow, undefined)
+      await runtime.clock.advance(1_000)
+      const queued = (): Transition[] => runtime.transitions(run.id).filter(({ type }) => type === 'stage.queued')
+      slow = (queued()[0] as { backend: string }).backend
+      const { durationMs } = await runtime.until(run.outcome)
+      await runtime.until(Promise.all(warm))
+      const moved = queued().filter(({ reason }) => reason.startsWith('goes on at'))
+      runtime.audit()
+      return [moved.map(({ reason }) => reason), durationMs]
+    }
+    const [moved, movingMs] = await turns(true)
+    expect(moved).toHaveLength(1)
+    expect(moved[0]).toMatch(/^goes on at "[abc]", done there in about \d+ ms against about \d+ ms at "[abc]"$/)
+    const [stayed, stayingMs] = await turns(false)
+    expect(stayed).toEqual([])
+    expect(movingMs).toBeLessThan(0.5 * stayingMs)
   })
 
   test('keeps members that take nothing now in mind, and says so where none does', async () => {

@@ -6,7 +6,7 @@ import { startActor } from '../../actors/logic.ts'
 import type { ActorMessage } from '../../actors/messages.ts'
 import { rerouterLogic } from '../../actors/rerouter.ts'
 import { virtualClock, type VirtualClock } from '../../src/clock.ts'
-import { choosePlace, placesOf } from '../../src/mapping/place.ts'
+import { betterPlace, choosePlace, placesOf } from '../../src/mapping/place.ts'
 import { WarmHeads } from '../../src/mapping/warm-heads.ts'
 import { planMoves, rerouteDefaults, type Queue } from '../../src/scheduling/reroute.ts'
 import { ServiceMeter } from '../../src/scheduling/service-meter.ts'
@@ -160,13 +160,13 @@ describe('a place', () => {
     expect(placesOf([slow, quick], 30_000)[0]!.doneMs).toBe(500)
     const busy = { ...slow, pace: { ...slow.pace, waitMs: 10 } }
     expect(placesOf([busy, quick], 30_000)[0]!.doneMs).toBe(910)
-    expect(placesOf([fresh], 0)).toEqual([{ backend: 'c', doneMs: 1_000, msPerPromptToken: 0.1 }])
+    expect(placesOf([fresh], 0)).toEqual([{ backend: 'c', doneMs: 1_000, waitMs: 0, msPerPromptToken: 0.1 }])
   })
 
   test('weighs the wait against what is cached, and what all have counts for none', () => {
     const places = [
-      { backend: 'a', doneMs: 100, msPerPromptToken: 0.1 },
-      { backend: 'b', doneMs: 150, msPerPromptToken: 0.1 },
+      { backend: 'a', doneMs: 100, waitMs: 0, msPerPromptToken: 0.1 },
+      { backend: 'b', doneMs: 150, waitMs: 0, msPerPromptToken: 0.1 },
     ]
     const choose = (a: number, b: number) => choosePlace(places, (name) => (name === 'a' ? a : b))
     expect(choose(0, 400)).toEqual({ place: places[0], savedTokens: 0 })
@@ -177,6 +177,35 @@ describe('a place', () => {
     expect(asleep.map(({ doneMs }) => doneMs)).toEqual([Infinity, Infinity, 1_000])
     expect(choosePlace(asleep, () => 0)!.place.backend).toBe('c')
     expect(choosePlace(asleep.slice(0, 2), () => 0)!.place.backend).toBe('a')
+  })
+
+  test('a later turn moves where it is done in half the time, its lost cache counted', () => {
+    const place = (backend: string, waitMs: number, msPerOutputToken?: number) => ({
+      backend,
+      doneMs: 0,
+      waitMs,
+      msPerPromptToken: 0.1,
+      ...(msPerOutputToken !== undefined && { msPerOutputToken }),
+    })
+    const turn = (cached: number) => ({
+      promptTokens: cached,
+      outputTokens: 100,
+      knownTokens: (backend: string) => (backend === 'here' ? cached : 0),
+    })
+    const choose = (cached: number, ...places: ReturnType<typeof place>[]) => betterPlace(places, 'here', turn(cached))
+    const slow = place('here', 0, 100)
+    expect(choose(1_000, slow, place('b', 0, 10))).toMatchObject({
+      place: { backend: 'b' },
+      doneMs: 1_100,
+      hereMs: 10_000,
+    })
+    expect(choose(1_000, slow, place('b', 5_000, 10), place('c', 500, 10))!.place.backend).toBe('c')
+    // 50,000 tokens are computed again in 5 s.
+    expect(choose(50_000, slow, place('b', 0, 10))).toBeUndefined()
+    expect(choose(0, place('here', 0, 15), place('b', 0, 10))).toBeUndefined()
+    expect(choose(0, slow, place('b', 0))).toBeUndefined()
+    expect(choose(0, place('here', Infinity, 10), place('b', 0, 10))).toBeUndefined()
+    expect(choose(0, place('b', 0, 10))).toBeUndefined()
   })
 
   test('warm beginnings are of one tenant, are forgotten after a while, and are bounded', () => {
