@@ -1,13 +1,14 @@
 // Measuring prompts: what a growing conversation costs, from which size on another thread pays, and what is remembered.
 
+import { availableParallelism } from 'node:os'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { threadCpuUsage } from 'node:process'
 import { createPromptMeter, measureMessage } from '../src/prompts/conversation.ts'
 import { loadEstimator, type TokenEstimator } from '../src/prompts/estimator.ts'
 import { user, type Message } from '../src/schema/message.ts'
-import { createPromptPool } from '../src/workers/prompt-pool.ts'
+import { createPromptPool, type PromptPool } from '../src/workers/prompt-pool.ts'
 import type { Bench, BenchReport, Row } from './lib/bench.ts'
-import { inLanes } from './lib/cost.ts'
+import { costOf, inLanes } from './lib/cost.ts'
 import { medianOf, round, spreadOf, summarize } from './lib/measure.ts'
 import { alternate } from './lib/rounds.ts'
 import { slice } from './tokens/corpus.ts'
@@ -103,6 +104,29 @@ async function offload(
 /** 2.5 MB a second: 2,500 prompts of 1 kB, or 25 of 100 kB. */
 const paceMsPerKb = 0.4
 
+// --- size of the pool
+
+/** Wall time of one prompt of `chars`, us, 32 at once, for each number of threads. */
+async function pooledUs(
+  estimator: TokenEstimator,
+  chars: number,
+  counts: readonly number[],
+  { rounds, runs }: { rounds: number; runs: number },
+): Promise<number[]> {
+  const pools = counts.map((threads) => createPromptPool({ estimator, mode: 'pool', threads, thresholdChars: 1 }))
+  const measure = async (pool: PromptPool): Promise<number> => {
+    const { wallUs } = await costOf(() => inLanes(runs, 32, async () => pool.measure([user(slice(chars))])))
+    return wallUs
+  }
+  try {
+    // The first two rounds load vocabularies and fill tables.
+    const samples = await alternate(pools, rounds + 2, measure)
+    return samples.map((found) => medianOf(found.slice(2)))
+  } finally {
+    await Promise.all(pools.map((pool) => pool.close()))
+  }
+}
+
 // --- memory
 
 /** Heap of a meter that has counted ever more texts and messages that nobody keeps, MB. */
@@ -149,6 +173,9 @@ export const bench: Bench = {
         loopP99Ms: round(medianOf(of('loopP99Ms'))),
       })
     }
+    const counts = [...new Set([1, 2, availableParallelism()])].toSorted((a, b) => a - b)
+    const pooled = await pooledUs(estimator, 64 * kB, counts, { rounds, runs: quick ? 60 : 200 })
+    const sized = counts.map((threads, i) => `${threads}: ${round(pooled[i]!)}`)
     const texts = quick ? 8_000 : 80_000
     const points = remembered(estimator, texts)
     return {
@@ -156,6 +183,7 @@ export const bench: Bench = {
       notes: [
         'threadUs: CPU of the thread that asks, for one prompt. latencyMs (median) and loopP99Ms (with the 1 ms of its monitor) at a pace of 2.5 MB a second.',
         'o200k_base. Every text is new: slices of the prose and code of this repository.',
+        `Wall time of a prompt of 64 kB, 32 at once, by threads of the pool, us: ${sized.join(', ')}. This computer has ${availableParallelism()} cores; the default is one thread less, and at most 4.`,
         `Heap of a meter after so many new texts of 1 kB and as many messages that nobody keeps: ${points.map(({ heapMb, texts: count }) => `${count}: ${heapMb.toFixed(0)} MB`).join(', ')}. It holds 8 million characters of texts at most.`,
       ],
       settings: { rounds, forMs, texts },
