@@ -1,6 +1,7 @@
 // The subject that comes with the simulation: workflows drawn from the seed, on simulated engines.
 
 import { z } from 'zod'
+import type { Shadows } from '../../accounting/shadow-plan.ts'
 import { openAi } from '../../engines/openai.ts'
 import type { BackendDefinition } from '../../engines/backend-definition.ts'
 import { firstOf } from '../../mapping/first-of.ts'
@@ -44,6 +45,7 @@ export const generatedSubject: SimSubject = {
       options: {
         estimator: utf8BytesEstimator,
         cloneMessages: true,
+        shadows: shadowsOf(scenario.backends),
         budgets: { tenants: { default: plenty, red: { usd: plenty, per: 'minute' }, blue: plenty } },
         scheduling: Object.fromEntries(
           scenario.backends.map(({ name, stagePolicy, requestPolicy }) => [
@@ -96,6 +98,13 @@ function backendOf(backend: SimBackend): BackendDefinition {
     engine: speed,
     responder: answerOf,
   })
+}
+
+/** Copies of a quarter of all first stages go to the last backend. */
+function shadowsOf(backends: readonly SimBackend[]): Shadows {
+  const { name: backend } = backends.at(-1)!
+  const classes = [1, 2, 3, 4, 5, 6, 7, 8].map((stages) => `shape${stages}/s0`)
+  return Object.fromEntries(classes.map((stageClass) => [stageClass, { backend, share: 0.25, inFlightMax: 2 }]))
 }
 
 /** Other backends of the same model. */
