@@ -431,6 +431,7 @@ export class StageActor implements TurnStage {
       to: this.#state,
       reason: error.message,
       error: facts,
+      ...(from === 'mapping' && this.#mappingUsd !== undefined && { mappingCostUsd: this.#mappingUsd }),
     })
     this.#settle('failed', error, error.message)
   }

@@ -24,7 +24,7 @@ export interface AccountKey {
   variant: string
 }
 
-/** One account. Plain data. Stages that never got a backend are in none. */
+/** One account. Plain data. Stages that failed before they had a backend are in one of `(none)`. */
 export interface Account extends AccountKey {
   /** Stages that ended there, well or not, but for cancelled ones. For shadow copies: copies. */
   count: number

@@ -4,11 +4,22 @@
 // whichever thread they run on.
 // Invariants
 //   K1. A stage that got a backend ends in exactly one account: that of the backend where it ended. Its answers and
-//       errors are in the accounts of the backends where they happened.
+//       errors are in the accounts of the backends where they happened. One that failed before it had any is in an account
+//       of its class without a backend.
 
-import type { StageContinued, StageMapped, StageReleased, StageRetrying, Transition } from '../schema/transition.ts'
+import type {
+  StageContinued,
+  StageFailed,
+  StageMapped,
+  StageReleased,
+  StageRetrying,
+  Transition,
+} from '../schema/transition.ts'
 import type { Accounts, StageEnd } from './accounts.ts'
 import { Decision, type Decisions } from './decisions.ts'
+
+/** Stands for the backend of stages that failed without one. */
+const noBackend = '(none)'
 
 /** Keeps the books of one runtime. */
 export class Bookkeeping {
@@ -38,6 +49,7 @@ export class Bookkeeping {
       case 'stage.completed':
         return this.#ended(this.#decisions.of(runId, transition.stage), 'completed', transition.atMs)
       case 'stage.failed':
+        if (this.#decisions.of(runId, transition.stage) === undefined) return this.#unmapped(transition)
         return this.#ended(this.#decisions.of(runId, transition.stage), 'failed', transition.atMs)
       case 'stage.cancelled':
         return this.#ended(this.#decisions.of(runId, transition.stage), 'cancelled', transition.atMs)
@@ -91,6 +103,15 @@ export class Bookkeeping {
     if (outcome === 'failed') return decision.book.erred()
     decision.book.answered(usage, costUsd)
     if (costUsd !== undefined) decision.costUsd = (decision.costUsd ?? 0) + costUsd
+  }
+
+  /** It failed before it had a backend. */
+  #unmapped({ runId, stage, mappingCostUsd }: StageFailed): void {
+    const run = this.#decisions.run(runId)
+    if (run === undefined) return
+    const book = this.#accounts.book({ stageClass: `${run.workflow}/${stage}`, backend: noBackend, variant: noBackend })
+    book.ended('failed', 0)
+    if (mappingCostUsd !== undefined) book.decided(mappingCostUsd)
   }
 
   #ended(decision: Decision | undefined, state: StageEnd, atMs: number): void {

@@ -201,6 +201,8 @@ export interface StageCompleted extends StageTransition {
 export interface StageFailed extends StageTransition {
   type: 'stage.failed'
   error: ErrorFacts
+  /** What it cost to look for a backend, dollars, where none was found. */
+  mappingCostUsd?: number
 }
 /** A stage was not taken, or all it depends on was skipped. */
 export interface StageSkipped extends StageTransition {

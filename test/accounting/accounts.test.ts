@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { afterEach, describe, expect, test } from 'vitest'
 import { Accounts, type AccountBook } from '../../src/accounting/accounts.ts'
-import { BackendError, createRuntime, workflow, type Runtime } from '../../src/index.ts'
+import { BackendError, createRuntime, user, workflow, type Runtime } from '../../src/index.ts'
 import { testRuntime } from '../support/runtime.ts'
 import { scripted } from '../support/scripted-backend.ts'
 import { ask, backends } from './fixtures/paid.ts'
@@ -134,6 +134,24 @@ describe('in the runtime', () => {
     expect(light).toMatchObject({ backend: 'light', variant: 'explicit', count: 1, answers: 3, escalations: 2 })
     expect(heavy).toMatchObject({ backend: 'heavy', variant: 'explicit', count: 2, answers: 2, escalations: 0 })
     expect(light!.costUsd).toBeCloseTo(3 * each, 12)
+  })
+
+  test('a stage that found no backend counts without one, with what the search cost', async () => {
+    const runtime = await testRuntime({ light: scripted((call) => call.answer({ content: 'x', usage }), { prices }) })
+    const lost = workflow('lost').stage('s', {
+      prompt: () => 'x',
+      mapping: async (_request, { ask: askModel }) => {
+        await askModel({ backend: 'light', messages: [user('where?')] })
+        throw new Error('nowhere')
+      },
+    })
+    const outcome = await runtime.until(runtime.start(lost, undefined).outcome)
+    expect(runtime.accounts()).toMatchObject([
+      { stageClass: 'lost/s', backend: '(none)', count: 1, failures: 1, answers: 0 },
+    ])
+    expect(runtime.accounts()[0]!.decisionCostUsd).toBeCloseTo(each, 12)
+    expect(outcome.costUsd).toBeCloseTo(each, 12)
+    runtime.audit()
   })
 
   test('failed and cancelled stages are told apart', async () => {

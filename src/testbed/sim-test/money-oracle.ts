@@ -5,7 +5,7 @@
 import type { Runtime } from '../../runtime-api.ts'
 import type { RunEvent } from '../../schema/transition.ts'
 
-/** What the books are compared by. Stages that never got a backend are in none. */
+/** What the books are compared by. */
 const zero = { answers: 0, errors: 0, count: 0, failures: 0, cancelled: 0, escalations: 0, costUsd: 0 }
 
 /** Dollars that sums of fractions may be off by. */
@@ -38,10 +38,13 @@ export class MoneyOracle {
       case 'stage.completed':
       case 'stage.failed':
       case 'stage.cancelled':
-        if (!this.#mapped.delete(stage)) return
+        // What was cancelled before it had a backend is in no account.
+        if (!this.#mapped.delete(stage) && event.type !== 'stage.failed') return
         if (event.type === 'stage.cancelled') seen.cancelled++
         else seen.count++
-        if (event.type === 'stage.failed') seen.failures++
+        if (event.type !== 'stage.failed') return
+        seen.failures++
+        seen.costUsd += event.mappingCostUsd ?? 0
         return
       default:
     }
