@@ -14,6 +14,7 @@ import type { OrlaError } from '../errors.ts'
 import { limits } from '../limits.ts'
 import type { ChatResult, DeltaChannel, FinishReason, Usage } from '../schema/chat.ts'
 import type { ChatSink } from './driver.ts'
+import { ChunkTemplate } from './chunk-template.ts'
 import { DamagedText } from './damaged-text.ts'
 import { namesAnother } from './echoed-id.ts'
 import { inBandError, mixedUpError, protocolError, truncatedError } from './engine-error.ts'
@@ -63,6 +64,7 @@ export class ChatStreamReader {
   readonly #options: ChatReaderOptions
   readonly #decoder = new TextDecoder('utf-8')
   readonly #damage = new DamagedText()
+  readonly #template = new ChunkTemplate()
   readonly #parser: EventSourceParser
   readonly #tools = new ToolCallMerger()
   #form: 'unknown' | 'events' | 'json' = 'unknown'
@@ -71,6 +73,8 @@ export class ChatStreamReader {
   #bytes = 0
   #delivered = 0
   #content = ''
+  /** The last piece of it. */
+  #text = ''
   #reasoning = ''
   #refusal = ''
   #finish: { reason: FinishReason; detail?: string } | undefined
@@ -157,6 +161,8 @@ export class ChatStreamReader {
       this.#conclude('the stream said it was done without a finish reason')
       return
     }
+    const text = event.event === undefined ? this.#template.match(event.data) : undefined
+    if (text !== undefined) return this.#readText(text)
     let value: unknown
     try {
       value = JSON.parse(event.data)
@@ -170,8 +176,10 @@ export class ChatStreamReader {
       return
     }
     const facts = this.#options.readError(event.event === 'error' && !('error' in value) ? { error: value } : value)
-    if (facts === undefined) this.#readChunk(value)
-    else this.#fail(inBandError(this.#options.scope, facts, this.#delivered))
+    if (facts !== undefined) return this.#fail(inBandError(this.#options.scope, facts, this.#delivered))
+    this.#text = ''
+    this.#readChunk(value)
+    if (this.#text !== '' && event.event === undefined) this.#template.learn(event.data, this.#text)
   }
 
   #readJsonAnswer(): void {
@@ -232,11 +240,7 @@ export class ChatStreamReader {
       this.#deliver('reasoning', thinking)
       break
     }
-    const content = textOf(delta['content'])
-    if (content !== '') {
-      this.#content += content
-      this.#deliver('content', content)
-    }
+    this.#readText(textOf(delta['content']))
     this.#refusal += textOf(delta['refusal'])
     if (Array.isArray(delta['tool_calls'])) {
       for (const piece of delta['tool_calls'] as unknown[]) this.#readToolPiece(piece)
@@ -244,6 +248,13 @@ export class ChatStreamReader {
       // The form of 2023, which some gateways still speak: one call, no id, no index.
       this.#readToolPiece({ index: 0, function: delta['function_call'] })
     }
+  }
+
+  #readText(text: string): void {
+    if (text === '') return
+    this.#text = text
+    this.#content += text
+    this.#deliver('content', text)
   }
 
   #readToolPiece(piece: unknown): void {
