@@ -5,7 +5,7 @@ import { createRuntime } from '../../src/runtime.ts'
 import type { Runtime, RuntimeOptions } from '../../src/runtime-api.ts'
 import type { RunEvent, Transition } from '../../src/schema/transition.ts'
 import { user, workflow, openAi, virtualClock } from '../../src/index.ts'
-import { backends, chain, mapped, say, tools, uncloneable } from './fixtures/workflows.ts'
+import { backends, chain, mapped, pooled, say, tools, uncloneable } from './fixtures/workflows.ts'
 
 const workflows = new URL('./fixtures/workflows.ts', import.meta.url)
 const open: Runtime[] = []
@@ -44,6 +44,18 @@ function leftovers(runtime: Runtime): void {
     expect(backend.residency).toMatchObject({ runs: 0 })
   }
 }
+
+test('pools and limits of tenants hold over all threads', async () => {
+  const tenants = { some: { inFlightMax: 3, liveRunsMax: 100 } }
+  const { runtime, heard } = await made({ threads: 2, workflows, pools: { pool: ['wide', 'narrow'] }, tenants })
+  const runs = Array.from({ length: 60 }, (_, i) => runtime.start(pooled, `x${i}`, { tenant: 'some' }).outcome)
+  const outcomes = await Promise.all(runs)
+  expect(outcomes.filter(({ state }) => state !== 'completed')).toEqual([])
+  expect(outcomes.every(({ stages }) => ['wide', 'narrow'].includes(stages['s']!.backend!))).toBe(true)
+  expect(outcomes[0]!.stages['s']!.mapping?.reason).toMatch(/done first of 2 replicas/)
+  expect(heard.some(({ type }) => type === 'stage.granted')).toBe(true)
+  leftovers(runtime)
+})
 
 test('one thread and two runners give the same results and, per run, the same order of transitions', async () => {
   const played = await Promise.all(
