@@ -67,7 +67,7 @@ async function measureMemory(name: string, rows: readonly Measured[], quick: boo
     for (const row of rows) {
       if (row.system !== name) continue
       const question = { type: 'memory', shape: row.case, liveRuns: quick ? 500 : liveRuns, atOnce } as const
-      const found = await child.ask({ ...question, finishedMs: quick ? 250 : 2_000 })
+      const found = await child.ask({ ...question, fillMs: quick ? 2_000 : 60_000, finishedMs: quick ? 250 : 2_000 })
       const { bytesPerLiveRun, bytesPerFinishedRun } = found as Answers['memory']
       row.bytesPerLiveRun = Math.round(bytesPerLiveRun)
       row.bytesPerFinishedRun = Math.round(bytesPerFinishedRun)
@@ -127,7 +127,7 @@ export const bench: Bench = {
     notes.push(
       ...verdict(rows),
       `${atOnce} runs at once; ${rounds} rounds, CPU of the whole process with its garbage collection, median and [spread] for one stage.`,
-      `bytesPerLiveRun: heap of ${quick ? 500 : liveRuns} runs that all wait for their model in the middle of the workflow. bytesPerFinishedRun: slope of the settled heap over finished runs; some tens of bytes either way are noise.`,
+      `bytesPerLiveRun: heap of ${quick ? 500 : liveRuns} runs that all wait for their model in the middle of the workflow. bytesPerFinishedRun: slope of the settled heap over finished runs, after 25,000 stages that fill what is bounded${quick ? ' (or two seconds)' : ''}; some tens of bytes either way are noise.`,
       ...started.map(({ name }) => `${name}: ${systems[name]!.about}.`),
     )
     return { rows: rows.map((row) => ({ ...row })), notes, settings: { atOnce, rounds, targetMs, liveRuns }, versions }

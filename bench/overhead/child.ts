@@ -11,7 +11,7 @@ export type Question =
   /** Runs that take about this long together, after a warm-up of as long. */
   | { type: 'calibrate'; shape: string; atOnce: number; targetMs: number }
   | { type: 'sample'; shape: string; atOnce: number; runs: number }
-  | { type: 'memory'; shape: string; liveRuns: number; atOnce: number; finishedMs: number }
+  | { type: 'memory'; shape: string; liveRuns: number; atOnce: number; fillMs: number; finishedMs: number }
 
 /** What each question is answered with. */
 export interface Answers {
@@ -89,14 +89,24 @@ const warmMs = 500
 /** Within this, ms, all live runs have to wait for their models. */
 const heldWithinMs = 30_000
 
+/**
+ * Stages before the first point. What a system remembers of the last runs is bounded, but fills first: in Orla the decisions
+ * that feedback may still be given on (`limits.decisionsMax`).
+ */
+const filledStages = 25_000
+
 /** Points of the line through the heap while finished runs pile up, or do not. */
 const heapPoints = 6
 
 async function memory(
   subject: Subject,
-  { liveRuns, atOnce, finishedMs }: Extract<Question, { type: 'memory' }>,
+  { liveRuns, atOnce, fillMs, finishedMs }: Extract<Question, { type: 'memory' }>,
 ): Promise<Answers['memory']> {
   const { runs } = await calibrate(subject, atOnce, finishedMs / heapPoints)
+  const filledAtMs = performance.now() + fillMs
+  for (let stages = 0; stages < filledStages && performance.now() < filledAtMs;) {
+    stages += stagesOf(subject.shape) * (await inLanes(runs, atOnce, () => subject.run()))
+  }
   const points = [{ x: 0, y: await settledHeapBytes() }]
   for (let i = 1; i < heapPoints; i++) {
     await inLanes(runs, atOnce, () => subject.run())

@@ -37,7 +37,8 @@ const answersPerTurn = 64
 /** Advances of every run after the start: then runs stand at all stages of their workflows. */
 const mixingRounds = 5
 const heapPoints = 11
-const warmUpRuns = 2_000
+/** Enough stages to fill what is bounded: decisions that feedback may still be given on, histories. */
+const warmUpRuns = 6_000
 
 const chain = shapes.find(({ name }) => name === 'chain-10')!
 const workflow = workflowOf(chain, { mapped: true })
