@@ -30,7 +30,7 @@ const answer = fc
     fc.array(
       fc.oneof(
         { weight: 5, arbitrary: text.map((content): Partial<Chunk> => ({ content })) },
-        { weight: 1, arbitrary: chunk as fc.Arbitrary<Partial<Chunk>> },
+        { weight: 1, arbitrary: chunk },
       ),
       { maxLength: 8 },
     ),
