@@ -18,6 +18,9 @@ const characters = Array.from({ length: pieces }, (_, i) => ` word${i % 100}`.le
 /** Events a millisecond that a paced engine sends, over all streams: what a busy process with some headroom hears. */
 const eventsPerMs = 20
 
+/** Rounds that open connections and warm code: thousands of calls go by until it is compiled for good. */
+const warmUps = 4
+
 /** The bench. */
 export const bench: Bench = {
   async run({ quick }): Promise<BenchReport> {
@@ -45,12 +48,11 @@ export const bench: Bench = {
           const port = await engine.ask({ pieces, paceMs, delayMs: 0 })
           const measured = started.filter(({ name }) => delivery === 'together' || callers[name]!.streams)
           const question = { origin: `http://127.0.0.1:${port}`, concurrency, forMs, characters }
-          const samples = await alternate(measured, rounds + 1, ({ child }) => child.ask(question))
+          const samples = await alternate(measured, warmUps + rounds, ({ child }) => child.ask(question))
           for (const [i, { name }] of measured.entries()) {
-            // The first round opens connections and warms code.
-            const mine = samples[i]!.slice(1)
+            const mine = samples[i]!.slice(warmUps)
             const cpu = summarize(mine.map(({ cpuUs }) => cpuUs))
-            const ratios = summarize(mine.map(({ cpuUs }, at) => cpuUs / samples[0]![at + 1]!.cpuUs))
+            const ratios = summarize(mine.map(({ cpuUs }, at) => cpuUs / samples[0]![at + warmUps]!.cpuUs))
             rows.push({
               delivery,
               concurrency,
