@@ -330,7 +330,7 @@ export class BackendState implements ActorState<BackendMessage> {
     const view = { ...request, arrivalMs: nowMs, arrivalOrder: this.#arrivals++ }
     if (this.#holding !== undefined && !aside) return this.#holding.hold(view, replyTo)
     if (this.#parking === undefined && this.#queues.size === 0 && this.#canGrant()) {
-      // Where nothing waits, and a slot is free: a sub-queue made for one request costs 1.2 us.
+      // Where nothing waits, and a slot is free: a sub-queue made for one request costs 1 us.
       this.#queues.pass(view, nowMs)
       return this.#lease(view, replyTo, nowMs)
     }

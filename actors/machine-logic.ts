@@ -1,9 +1,9 @@
 // A flat statechart as the logic of an actor, for machines of which there are many
 //
 // The machine stays the truth: it is read once, state by state, into a table of what each event does, and an actor walks
-// that table. XState's own interpreter works out the same for every event of every actor: 2.8 us and 5 kB of garbage an
-// event with a target, 1 us for one that changes nothing, against 0.1 us here (5.33 on Node 24). With a run's machine that
-// was a fifth of what a stage costs. A test walks both side by side.
+// that table. XState's own interpreter works out the same for every event of every actor: making the actor of a run of four
+// stages and telling it all it hears costs 14.2 us, an event that changes nothing 0.75; here 0.8 and 0.05 (XState 5.33, Node
+// 24). A test walks both side by side.
 
 import type { ActorLogic, EventObject, Snapshot } from 'xstate'
 import { InvariantError } from '../src/errors.ts'

@@ -75,7 +75,7 @@ const runLogic = flatMachineLogic<{ effects: RunEffects }, MachineEvent, { effec
 
 /**
  * What a run's machine acts on. It lets go of the run when that is over: XState keeps its actors in a Map, whose former
- * tables would keep whole runs from an early collection (`src/turnover-map.ts`: 1.5 us a stage).
+ * tables would keep whole runs from an early collection (`src/turnover-map.ts` says how).
  */
 class Effects implements RunEffects {
   run: RunEffects | undefined

@@ -91,8 +91,8 @@ export function realClock(options: { seed?: number; originMs?: number } = {}): C
 /**
  * Timers of a real clock: a heap, and one timer of Node's for the first of them.
  *
- * Most timers are deadlines that are cleared again, one or more for each request. Setting and clearing one costs 0.1 us
- * here, and 0.5 us and an object of 200 bytes as a timer of Node's.
+ * Most timers are deadlines that are cleared again, one or more for each request. Setting and clearing one costs 0.06
+ * us here, and 0.11 us as a timer of Node's, which is also a larger object (Node 24).
  */
 class RealTimers {
   readonly #nowMs: () => number

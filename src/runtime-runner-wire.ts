@@ -6,8 +6,9 @@
 // Invariants
 //   W1. What is unpacked equals what was packed. A message with a field that has no place here is sent as it is.
 //   W2. Both ends learn the same strings in the same order, at most `namesMax`: what is packed must be unpacked, in order.
-// A stage is a dozen messages. structuredClone writes the name of every field of each, and reads it again; an array of
-// numbers and of strings that were named before costs a quarter: 11 us a stage at both ends together, 3 this way (Node 24).
+// A stage is a dozen messages. structuredClone writes the name of every field of each, and reads it again; lists of numbers,
+// and of strings that were named before, took the control thread from 25 us a stage to 16, and the whole process from 65 to
+// 43, together with what else was made faster meanwhile (one process after the other, on a loaded computer, Node 24).
 
 import type { StageAddress, StageGranted } from '../actors/messages.ts'
 

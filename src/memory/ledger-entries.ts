@@ -5,8 +5,8 @@
 // Invariants
 //   E1. A run has at most one entry for each backend and model.
 //   E2. Following `later` from the oldest visits every entry once, in the order of last touch.
-// A map by (run, backend, model) in that order would say as much, but a key to join, hash, take out and put in costs
-// 0.5 us, four times a stage. Runs have one entry or two: looking through them costs less than any key.
+// A map by (run, backend, model) in that order would say as much, but keys to join, to hash, to take out and to put in made
+// the ledger 9 % of what a stage costs; it is 3 % so. Runs have one entry or two: looking through them costs less.
 
 import type { PrefixMark } from '../schema/transition.ts'
 import { TurnoverMap } from '../turnover-map.ts'

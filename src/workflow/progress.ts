@@ -32,7 +32,7 @@ export class RunProgress {
   constructor(stages: readonly StageDefinition[]) {
     this.#stages = stages
     this.#settlement = Array<Settlement | undefined>(stages.length)
-    // A plain array: a typed one costs 0.3 us and 200 bytes more for each run.
+    // A plain array: a typed one costs 0.2 us more for each run.
     this.#waitingFor = stages.map(({ after }) => after.length)
     this.#unsettled = stages.length
   }
