@@ -45,7 +45,7 @@ export interface MapperInput {
   history: StageHistory
   calls: Pick<SideCalls, 'ask'>
   /** Builds and measures the first prompt of a stage. */
-  promptOf(stage: StageDefinition, runId: string, context: StageContext): Promise<MappingPrompt>
+  readonly promptOf: (stage: StageDefinition, runId: string, context: StageContext) => Promise<MappingPrompt>
   /** A mapper that wants to know what comes of it decided. */
   decided(replyTo: StageAddress, learner: Learner): void
   /** What the actor before it, which broke, leaves to it. */
@@ -57,12 +57,31 @@ export interface MapperInput {
 export type OpenQuestions = Map<string, Question>
 
 /** A question that is open. */
-interface Question {
+class Question {
   readonly message: MapperMap
-  readonly controller: AbortController
   readonly askedAtMs: number
   timer: Timer | undefined
   costUsd: number | undefined
+  /** Whether its stage waits. */
+  isOpen = false
+  /** What backends are like: when it is asked, and again when it is decided later. */
+  views: readonly BackendView[]
+  #controller: AbortController | undefined
+
+  constructor(message: MapperMap, askedAtMs: number, views: readonly BackendView[]) {
+    this.message = message
+    this.views = views
+    this.askedAtMs = askedAtMs
+  }
+
+  /** Made when a mapper wants it: most do not, and making one costs more than deciding. */
+  get signal(): AbortSignal {
+    return (this.#controller ??= new AbortController()).signal
+  }
+
+  abort(why: OrlaError): void {
+    this.#controller?.abort(why)
+  }
 }
 
 /** State of the mapper actor. */
@@ -107,16 +126,7 @@ export class MapperState implements ActorState<MapperMessage> {
   }
 
   #ask(message: MapperMap): void {
-    const { clock } = this.#input
-    const controller = new AbortController()
-    const question: Question = {
-      message,
-      controller,
-      askedAtMs: clock.nowMs(),
-      timer: undefined,
-      costUsd: undefined,
-    }
-    this.#open.set(keyOf(message.replyTo), question)
+    const question = new Question(message, this.#input.clock.nowMs(), this.#input.backends())
     try {
       const stage = this.#input.stageOf(message.definitionId, message.stage)
       const decided = this.#askMapper(question, stage)
@@ -124,21 +134,24 @@ export class MapperState implements ActorState<MapperMessage> {
       if (!isThenable(decided)) return this.#decided(question, stage, decided)
       this.#await(question, stage, Promise.resolve(decided))
     } catch (error) {
-      this.#answer(question, () => this.#unmapped(error, message, question))
+      this.#unmapped(error, message, question)
     }
   }
 
   #await(question: Question, stage: StageDefinition, decided: Promise<MappingDecision>): void {
-    const { message, controller } = question
+    const { message } = question
+    question.isOpen = true
+    this.#open.set(keyOf(message.replyTo), question)
     question.timer = this.#input.clock.setTimer(limits.mappingMsMax, () => {
       const what = `the mapper of stage "${message.stage}" did not answer within ${limits.mappingMsMax} ms`
       this.#answer(question, () => this.#unmapped(new MappingError('ORLA_MAPPING_FAILED', what, []), message, question))
-      controller.abort(new CancelledError('deadline', what))
+      question.abort(new CancelledError('deadline', what))
     })
     const failed = (error: unknown): void => this.#answer(question, () => this.#unmapped(error, message, question))
     decided.then(
       (decision) => {
         try {
+          question.views = this.#input.backends()
           this.#decided(question, stage, decision)
         } catch (error) {
           failed(error)
@@ -150,9 +163,9 @@ export class MapperState implements ActorState<MapperMessage> {
 
   /** Checks a decision, and tells the stage. */
   #decided(question: Question, stage: StageDefinition, decided: MappingDecision): void {
+    const { views } = question
     const { replyTo } = question.message
     const decision = this.#inPool(question, stage, decided)
-    const views = this.#input.backends()
     const backend = accept(decision, stage, views)
     const model = decision.model ?? stage.requirements.model ?? backend.model
     const reason = typeof decision.reason === 'string' ? decision.reason : 'the mapper gave no reason'
@@ -229,8 +242,8 @@ export class MapperState implements ActorState<MapperMessage> {
     }
   }
 
-  #requestOf({ message }: Question, stage: StageDefinition): MappingRequest {
-    const { workflow, tenant, input, results, replyTo } = message
+  #requestOf(question: Question, stage: StageDefinition): MappingRequest {
+    const { workflow, tenant, input, results, replyTo } = question.message
     const { stageClass, requirements } = stage
     return {
       runId: replyTo.runId,
@@ -242,22 +255,16 @@ export class MapperState implements ActorState<MapperMessage> {
       results,
       requirements,
       outputTokens: this.#input.history.outputTokens(stageClass, requirements.maxTokens ?? limits.outputTokensGuess),
-      backends: this.#input.backends(),
+      backends: question.views,
     }
   }
 
   #context(question: Question, stage: StageDefinition): MappingContext {
-    const { clock, random } = this.#input
-    const { message, controller } = question
-    const { input, results, replyTo } = message
-    let prompt: Promise<MappingPrompt> | undefined
-    return {
-      signal: controller.signal,
-      clock,
-      random,
-      prompt: () => (prompt ??= this.#input.promptOf(stage, replyTo.runId, { input, results })),
+    const { clock, random, promptOf } = this.#input
+    return new Context(question, clock, random, {
+      prompt: ({ input, results, replyTo }) => promptOf(stage, replyTo.runId, { input, results }),
       ask: (call) => this.#call(question, stage, call),
-    }
+    })
   }
 
   async #call(question: Question, stage: StageDefinition, call: MapperCall): Promise<ChatResult> {
@@ -282,18 +289,19 @@ export class MapperState implements ActorState<MapperMessage> {
       stageClass: `${stage.stageClass}~mapping`,
       priority,
       budgetUsd: budgetUsd === undefined ? undefined : budgetUsd - (question.costUsd ?? 0),
-      signal: question.controller.signal,
+      signal: question.signal,
     })
     question.costUsd = sumOf(question.costUsd, answer.costUsd)
     return answer.result
   }
 
   #cancel(replyTo: StageAddress): void {
-    this.#close(replyTo)?.controller.abort(new CancelledError('caller', 'the stage is not to be mapped any more'))
+    this.#close(replyTo)?.abort(new CancelledError('caller', 'the stage is not to be mapped any more'))
   }
 
-  /** Tells, unless the question was answered or taken back before. */
+  /** Tells, unless the question was answered or taken back before. One that is answered at once was never open. */
   #answer(question: Question, tell: () => void): void {
+    if (!question.isOpen) return tell()
     if (this.#open.get(keyOf(question.message.replyTo)) !== question) return
     this.#close(question.message.replyTo)
     tell()
@@ -315,6 +323,33 @@ export class MapperState implements ActorState<MapperMessage> {
   }
 }
 
+/** What a mapper may use. A class: an object with a getter of its own would have a hidden class of its own, too. */
+class Context implements MappingContext {
+  readonly clock: Clock
+  readonly random: Random
+  readonly prompt: () => Promise<MappingPrompt>
+  readonly ask: MappingContext['ask']
+  readonly #question: Question
+
+  constructor(
+    question: Question,
+    clock: Clock,
+    random: Random,
+    { prompt, ask }: { prompt: (message: MapperMap) => Promise<MappingPrompt>; ask: MappingContext['ask'] },
+  ) {
+    this.#question = question
+    this.clock = clock
+    this.random = random
+    let built: Promise<MappingPrompt> | undefined
+    this.prompt = () => (built ??= prompt(question.message))
+    this.ask = ask
+  }
+
+  get signal(): AbortSignal {
+    return this.#question.signal
+  }
+}
+
 /** Decisions go before the work that waits for them. */
 const decisionPriority = 1_000
 
@@ -323,7 +358,10 @@ function keyOf({ runId, stage }: StageAddress): string {
 }
 
 /** A mapper is user code: what are no numbers is left out. */
-function plainFigures(figures: object): Record<string, number> {
+function plainFigures(figures: Readonly<Record<string, number>>): Readonly<Record<string, number>> {
+  let isPlain = true
+  for (const name in figures) if (typeof figures[name] !== 'number') isPlain = false
+  if (isPlain) return figures
   return Object.fromEntries(Object.entries(figures).filter(([, value]) => typeof value === 'number'))
 }
 

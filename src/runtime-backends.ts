@@ -25,7 +25,7 @@ import { DriverLease } from './runtime-driver-lease.ts'
 import type { BackendGlimpse } from './runtime-runner-protocol.ts'
 import type { PolicyNames } from './runtime-policies.ts'
 import type { PriceSource } from './services/price-source.ts'
-import type { Prices } from './schema/backend.ts'
+import type { BackendSettings, Prices } from './schema/backend.ts'
 import type { Capabilities } from './schema/capabilities.ts'
 import type { ChatRequest } from './schema/chat.ts'
 import { fcfs } from './scheduling/fcfs.ts'
@@ -40,6 +40,12 @@ export interface Backend {
   probe: ProbeResult | undefined
   /** True once it is to go: nothing new is mapped to it. */
   removed: boolean
+  /** What mappers know of it, as long as these stay. */
+  known?: {
+    found: Capabilities
+    settings: BackendSettings
+    view: Pick<BackendView, 'name' | 'model' | 'capabilities' | 'quality'>
+  }
   readonly actor: SupervisedActor<BackendState, BackendMessage>
 }
 
@@ -303,29 +309,40 @@ export class Backends {
 
   /** Backends as mappers see them. */
   views(): BackendView[] {
-    const present = [...this.#backends].filter(([, { removed }]) => !removed)
-    return present.map(([name, backend]) => {
-      const { settings } = backend.definition
-      const { inFlight, waiting, windowRequests, health } = backend.actor.state.load()
-      return {
-        name,
-        model: settings.model,
-        inFlight,
-        waiting,
-        windowRequests,
-        health,
-        // What the options say wins over what was found: people put proxies in front of engines.
-        capabilities: {
-          ...this.#capabilities(backend),
-          ...(settings.contextLength !== undefined && { contextLength: settings.contextLength }),
-          ...(settings.tools !== undefined && { tools: settings.tools }),
-          ...(settings.jsonSchema !== undefined && { jsonSchema: settings.jsonSchema }),
-        },
-        pace: backend.actor.state.pace(),
-        ...(settings.quality !== undefined && { quality: settings.quality }),
-        ...this.#pricesIfAny(name),
-      }
-    })
+    const views: BackendView[] = []
+    for (const [name, backend] of this.#backends) {
+      if (backend.removed) continue
+      const { state } = backend.actor
+      const { inFlight, waiting, windowRequests, health } = state.load()
+      const view: BackendView = { ...this.#known(name, backend), inFlight, waiting, windowRequests, health }
+      view.pace = state.pace()
+      const prices = this.pricesOf(name)
+      if (prices !== undefined) view.prices = prices
+      views.push(view)
+    }
+    return views
+  }
+
+  /** What of a view changes with the backend's definition only. */
+  #known(name: string, backend: Backend): Pick<BackendView, 'name' | 'model' | 'capabilities' | 'quality'> {
+    const { settings } = backend.definition
+    const { known } = backend
+    const found = this.#capabilities(backend)
+    if (known !== undefined && known.found === found && known.settings === settings) return known.view
+    const view = {
+      name,
+      model: settings.model,
+      // What the options say wins over what was found: people put proxies in front of engines.
+      capabilities: {
+        ...found,
+        ...(settings.contextLength !== undefined && { contextLength: settings.contextLength }),
+        ...(settings.tools !== undefined && { tools: settings.tools }),
+        ...(settings.jsonSchema !== undefined && { jsonSchema: settings.jsonSchema }),
+      },
+      ...(settings.quality !== undefined && { quality: settings.quality }),
+    }
+    backend.known = { found, settings, view }
+    return view
   }
 
   /** Health and pace of a backend that is to stay; undefined if there is none. */

@@ -38,10 +38,12 @@ export class RuntimeMapping {
 
   /** Backends as mappers see them. */
   views(): BackendView[] {
-    return this.#input.views().map((view) => {
+    const views = this.#input.views()
+    for (const view of views) {
       const speed = this.#speeds.of(view.name)
-      return speed === undefined ? view : { ...view, speed }
-    })
+      if (speed !== undefined) view.speed = speed
+    }
+    return views
   }
 
   /** Replicas as they stand. */
