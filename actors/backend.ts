@@ -35,7 +35,7 @@ import { RequestWindow } from '../src/scheduling/window.ts'
 import type { TenantGate } from '../src/scheduling/tenant-gate.ts'
 import { TurnoverMap } from '../src/turnover-map.ts'
 import { Holding, type Held } from './holding.ts'
-import { actorClock, guarded, stateLogic, type ActorState } from './logic.ts'
+import { actorClock, guarded, type ActorState, type StateLogic } from './logic.ts'
 import type {
   BackendMessage,
   BackendReconfigure,
@@ -617,7 +617,7 @@ export function removedError(name: string): RejectedError {
 }
 
 /** Logic of the backend actor. */
-export const backendLogic = stateLogic<BackendState, BackendMessage, BackendInput>(
-  (input) => new BackendState(input),
-  (state, error, message) => state.report(error, message),
-)
+export const backendLogic: StateLogic<BackendState, BackendMessage, BackendInput> = {
+  create: (input) => new BackendState(input),
+  onError: (state, error, message) => state.report(error, message),
+}

@@ -17,7 +17,7 @@ import type { Logger } from '../src/log.ts'
 import { check, type InferOutput } from '../src/schema/standard.ts'
 import type { Transition } from '../src/schema/transition.ts'
 import type { BackendLoad } from './backend.ts'
-import { startActor, stateLogic, type ActorState } from './logic.ts'
+import { startActor, type ActorState, type StateLogic } from './logic.ts'
 import type { BackendMessage } from './messages.ts'
 import { SupervisedActor } from './supervised.ts'
 import { Supervisor } from './supervisor.ts'
@@ -293,7 +293,7 @@ class ExtensionState implements ActorState<Mail> {
   }
 }
 
-const extensionLogic = stateLogic<ExtensionState, Mail, ExtensionStateInput>(
-  (input) => new ExtensionState(input),
-  (state, error, mail) => state.report(error, mail),
-)
+const extensionLogic: StateLogic<ExtensionState, Mail, ExtensionStateInput> = {
+  create: (input) => new ExtensionState(input),
+  onError: (state, error, mail) => state.report(error, mail),
+}

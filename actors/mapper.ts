@@ -30,7 +30,7 @@ import type { StageHistory } from '../src/prediction/stage-history.ts'
 import type { ChatResult } from '../src/schema/chat.ts'
 import type { MappingFacts } from '../src/schema/transition.ts'
 import type { StageContext, StageDefinition } from '../src/workflow/definition.ts'
-import { stateLogic, type ActorState } from './logic.ts'
+import { type ActorState, type StateLogic } from './logic.ts'
 import type { MapperMap, MapperMessage, Post, StageAddress } from './messages.ts'
 import type { SideCalls } from './side-calls.ts'
 
@@ -407,7 +407,7 @@ function accept(decision: MappingDecision, stage: StageDefinition, backends: rea
 }
 
 /** Logic of the mapper actor. */
-export const mapperLogic = stateLogic<MapperState, MapperMessage, MapperInput>(
-  (input) => new MapperState(input),
-  (state, error, message) => state.refuse(error, message),
-)
+export const mapperLogic: StateLogic<MapperState, MapperMessage, MapperInput> = {
+  create: (input) => new MapperState(input),
+  onError: (state, error, message) => state.refuse(error, message),
+}

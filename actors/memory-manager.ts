@@ -25,7 +25,7 @@ import type { WindowPolicy } from '../src/memory/window-policy.ts'
 import type { Capabilities } from '../src/schema/capabilities.ts'
 import type { CacheTransition, StageReleased, Transition } from '../src/schema/transition.ts'
 import { TurnoverMap } from '../src/turnover-map.ts'
-import { guarded, stateLogic, type ActorState } from './logic.ts'
+import { guarded, type ActorState, type StateLogic } from './logic.ts'
 import { Prewarming, type PrewarmTotals } from './memory-prewarm.ts'
 import type { CacheBody, MemoryAdmit, MemoryMessage, Post } from './messages.ts'
 
@@ -653,7 +653,7 @@ class WindowKeeper {
 }
 
 /** Logic of the memory manager. */
-export const memoryManagerLogic = stateLogic<MemoryManagerState, MemoryMessage, MemoryManagerInput>(
-  (input) => new MemoryManagerState(input),
-  (state, error, message) => state.report(error, message),
-)
+export const memoryManagerLogic: StateLogic<MemoryManagerState, MemoryMessage, MemoryManagerInput> = {
+  create: (input) => new MemoryManagerState(input),
+  onError: (state, error, message) => state.report(error, message),
+}

@@ -10,7 +10,7 @@
 import type { Clock, Timer } from '../src/clock.ts'
 import type { Logger } from '../src/log.ts'
 import { planMoves, type Queue } from '../src/scheduling/reroute.ts'
-import { guarded, stateLogic, type ActorState } from './logic.ts'
+import { guarded, type ActorState, type StateLogic } from './logic.ts'
 import type { Post, RerouterMessage } from './messages.ts'
 
 /** Between two reviews, ms: a small part of a turn, and far more than one review takes. */
@@ -74,7 +74,7 @@ export class RerouterState implements ActorState<RerouterMessage> {
 }
 
 /** Logic of the rerouter. */
-export const rerouterLogic = stateLogic<RerouterState, RerouterMessage, RerouterInput>(
-  (input) => new RerouterState(input),
-  (state, error) => state.report(error),
-)
+export const rerouterLogic: StateLogic<RerouterState, RerouterMessage, RerouterInput> = {
+  create: (input) => new RerouterState(input),
+  onError: (state, error) => state.report(error),
+}

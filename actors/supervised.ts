@@ -18,7 +18,7 @@ export interface SupervisedState<Message> extends ActorState<Message> {
 
 /** An actor as it is started. */
 interface Started<State, Message> {
-  getSnapshot(): { context: State }
+  readonly state: State
   send(message: Message): void
   stop(): void
 }
@@ -39,12 +39,12 @@ export class SupervisedActor<State extends SupervisedState<Message>, Message> {
   constructor(supervisor: Supervisor, name: string, start: (broken: State | undefined) => Started<State, Message>) {
     this.#supervisor = supervisor
     this.#name = name
-    supervisor.add({ name, start: () => this.#place(start(this.#actor?.getSnapshot().context)) })
+    supervisor.add({ name, start: () => this.#place(start(this.#actor?.state)) })
   }
 
   /** State of the actor that is in the place. */
   get state(): State {
-    return this.#actor!.getSnapshot().context
+    return this.#actor!.state
   }
 
   /** Gives it a message. Returns false if nobody is there any more. */
@@ -60,7 +60,7 @@ export class SupervisedActor<State extends SupervisedState<Message>, Message> {
   }
 
   #place(actor: Started<State, Message>): { stop(): void } {
-    const { context: state } = actor.getSnapshot()
+    const { state } = actor
     state.onCrash = (error) => this.#supervisor.ended(this.#name, { error })
     if (this.#actor !== undefined) this.state.successor = (message) => actor.send(message)
     this.#actor = actor

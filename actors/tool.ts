@@ -19,7 +19,7 @@ import type { Logger } from '../src/log.ts'
 import { parseJson } from '../src/schema/json.ts'
 import { check } from '../src/schema/standard.ts'
 import type { ToolDefinition } from '../src/workflow/tool.ts'
-import { guarded, stateLogic, type ActorState } from './logic.ts'
+import { guarded, type ActorState, type StateLogic } from './logic.ts'
 import type { Post, StageAddress, ToolCallMessage, ToolMessage } from './messages.ts'
 
 /** What a tool actor is made with. */
@@ -233,7 +233,7 @@ function bounded(text: string): string {
 }
 
 /** Logic of a tool actor. */
-export const toolLogic = stateLogic<ToolState, ToolMessage, ToolInput>(
-  (input) => new ToolState(input),
-  (state, error, message) => state.report(error, message),
-)
+export const toolLogic: StateLogic<ToolState, ToolMessage, ToolInput> = {
+  create: (input) => new ToolState(input),
+  onError: (state, error, message) => state.report(error, message),
+}

@@ -58,7 +58,7 @@ export async function overheadUs(runs: number, rounds: number): Promise<number> 
     }
   }
   const us = ((performance.now() - startedAtMs) * 1_000) / transitions
-  manager.getSnapshot().context.stop()
+  manager.state.stop()
   manager.stop()
   return us
 }

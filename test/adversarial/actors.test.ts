@@ -113,7 +113,7 @@ test.each([undefined, 1_000])(
           log,
           post,
         })
-        const load = (): ReturnType<BackendState['load']> => actor.getSnapshot().context.load()
+        const load = (): ReturnType<BackendState['load']> => actor.state.load()
         let asked = 0
         const leave = (id: string): void => void inFlight.delete(id)
         for (const step of steps) {
@@ -171,7 +171,7 @@ test.each([undefined, 1_000])(
           expect(answers.has(id) || withdrawn.has(id), `${id} was never answered`).toBe(true)
         }
         expect(errors).toEqual([])
-        actor.getSnapshot().context.stop()
+        actor.state.stop()
         expect(clock.pendingTimers).toBe(0)
       }),
       { numRuns: 2 * runs },
@@ -344,7 +344,7 @@ test('the memory manager takes any order of transitions, and forgets all of a ru
             }
             tell({ type: 'memory.transition', transition: told as unknown as Transition, nowMs })
           } else if (each.do === 'emptied') tell({ type: 'memory.emptied', backend: each.backend })
-          else if (manager.getSnapshot().context.window(each.backend) !== undefined) {
+          else if (manager.state.window(each.backend) !== undefined) {
             // Backends without a window do not ask.
             const at = { backend: each.backend, runId: each.run, requestId: `${each.run}/s/${asked}.1` }
             if (each.do === 'admit') {
@@ -356,7 +356,7 @@ test('the memory manager takes any order of transitions, and forgets all of a ru
         }
         for (let i = 0; i < 4; i++) tell({ type: 'memory.forget', runId: `run-${i}` })
         await clock.advance(120_000)
-        const state = manager.getSnapshot().context
+        const state = manager.state
         for (const backend of ['a', 'b']) {
           expect(state.ledger.totals(backend)).toMatchObject({ runs: 0, residentTokens: 0 })
           const window = state.window(backend)

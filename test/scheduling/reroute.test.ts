@@ -240,7 +240,7 @@ describe('the rerouter', () => {
       again,
       post: (_to, message) => void posted.push(message),
     })
-    return { actor, errors, posted, state: actor.getSnapshot().context }
+    return { actor, errors, posted, state: actor.state }
   }
 
   test('reviews at most every 250 ms, while something waits that may move, and then sleeps', async () => {
