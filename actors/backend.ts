@@ -247,8 +247,8 @@ export class BackendState implements ActorState<BackendMessage> {
   }
 
   /** How fast its queue moves. */
-  pace(): QueuePace {
-    return this.#meter.pace(this.#input.clock.nowMs(), this.#waits + this.#held, this.#window.size)
+  pace(nowMs: number): QueuePace {
+    return this.#meter.pace(nowMs, this.#waits + this.#held, this.#window.size)
   }
 
   /** What waits and may be served elsewhere, the last to arrive first. O(n) for n that wait. */

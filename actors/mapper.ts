@@ -31,7 +31,7 @@ import type { ChatResult } from '../src/schema/chat.ts'
 import type { MappingFacts } from '../src/schema/transition.ts'
 import type { StageContext, StageDefinition } from '../src/workflow/definition.ts'
 import { type ActorState, type StateLogic } from './logic.ts'
-import type { MapperMap, MapperMessage, Post, StageAddress } from './messages.ts'
+import type { MapperMap, MapperMessage, Post, StageAddress, StageMapped } from './messages.ts'
 import type { SideCalls } from './side-calls.ts'
 
 /** What the mapper actor is made with. */
@@ -173,9 +173,9 @@ export class MapperState implements ActorState<MapperMessage> {
     const facts: MappingFacts = {
       by: typeof decision.by === 'string' ? decision.by : 'custom',
       decisionMs: roundMs(this.#input.clock.nowMs() - question.askedAtMs),
-      ...(cost !== undefined && { costUsd: cost }),
-      ...(decision.figures !== undefined && { figures: plainFigures(decision.figures) }),
     }
+    if (cost !== undefined) facts.costUsd = cost
+    if (decision.figures !== undefined) facts.figures = plainFigures(decision.figures)
     const { mapping } = stage
     if (mapping.kind === 'mapper' && mapping.mapper.observe !== undefined) {
       const { by } = facts
@@ -184,16 +184,9 @@ export class MapperState implements ActorState<MapperMessage> {
       this.#input.decided(replyTo, { decision: made, observe: (outcome) => mapping.mapper.observe!(outcome) })
     }
     const places = this.#places(decision, backend, stage, views)
-    this.#answer(question, () =>
-      this.#input.post(replyTo, {
-        type: 'stage.mapped',
-        backend: backend.name,
-        model,
-        reason,
-        facts,
-        ...(places !== undefined && { places }),
-      }),
-    )
+    const mapped: StageMapped = { type: 'stage.mapped', backend: backend.name, model, reason, facts }
+    if (places !== undefined) mapped.places = places
+    this.#answer(question, () => this.#input.post(replyTo, mapped))
   }
 
   /** The decision, made among the members where the name is that of a pool. */

@@ -126,8 +126,6 @@ export interface StageHost {
   remainingAfterMs(stage: StageDefinition): number
   /** True if somebody sees token events of this run. */
   readonly tokensWatched: boolean
-  /** Ms since the run started. */
-  elapsedMs(): number
   attain(tokens: number): void
   contextOf(stage: StageDefinition): StageContext
   /** Conversations of the stage's dependencies that completed, in order of `after`. */
@@ -138,7 +136,8 @@ export interface StageHost {
   foresee(stage: StageDefinition, conversation: readonly Message[]): void
   /** Notes the prompt that the backend computes now. */
   remember(backend: string, model: string, chain: ContextChain): void
-  emit(transition: TransitionBody): void
+  /** Stamps it and tells it. @param nowMs - when it is, ms on the runtime's clock, where whoever emits it has just looked */
+  emit(transition: TransitionBody, nowMs?: number): void
   token(stage: string, turn: number, channel: DeltaChannel, text: string): void
   /** A stage is done, for good. `value` is its result, or its error. */
   settled(stage: StageActor, settlement: Settlement, value: unknown): void

@@ -136,13 +136,14 @@ export class StageTurn {
   /** It has a slot. */
   granted(): void {
     const { host, seat, definition } = this.#stage
-    this.#grantedAtMs = host.services.clock.nowMs()
+    const nowMs = host.services.clock.nowMs()
+    this.#grantedAtMs = nowMs
     seat.refresh()
     const queueWaitMs = roundMs(this.#grantedAtMs - this.#queuedAtMs)
     this.#queueWaitMs += queueWaitMs
     const reason = queueWaitMs === 0 ? 'a slot was free' : 'a slot came free and it was its turn'
     const from = this.#stage.move('granted')
-    host.emit({
+    const granted: Extract<TransitionBody, { type: 'stage.granted' }> = {
       type: 'stage.granted',
       stage: definition.name,
       turn: this.number,
@@ -153,7 +154,8 @@ export class StageTurn {
       reason,
       requestId: this.#requestId,
       queueWaitMs,
-    })
+    }
+    host.emit(granted, nowMs)
     seat.computes(this.#measure.chain)
     this.#infer()
   }
@@ -202,7 +204,8 @@ export class StageTurn {
     const { correction, clock, post } = host.services
     const { chain, tokens } = this.#measure
     this.#requestId = `${host.runId}/${definition.name}/${this.number}.${this.#attempt}`
-    this.#queuedAtMs = clock.nowMs()
+    const nowMs = clock.nowMs()
+    this.#queuedAtMs = nowMs
     const promptTokens = correction.correct(seat.backend, seat.model, tokens)
     const knownTokens = correction.correct(seat.backend, seat.model, seat.knownTokens(chain))
     const addedTokens = Math.max(0, promptTokens - knownTokens)
@@ -229,7 +232,7 @@ export class StageTurn {
       prefix: prefixMarks(chain),
     }
     if (definition.cache !== 'auto') queued.cacheHint = definition.cache
-    host.emit(queued)
+    host.emit(queued, nowMs)
     const { serviceMs, remainingMs } = host.services.forecasts()
       ? this.#forecast(addedTokens, outputTokens)
       : noForecast
@@ -346,7 +349,8 @@ export class StageTurn {
     const { usage, finishReason } = result
     const { promptTokens, cachedTokens, completionTokens } = usage
     if (services.shadow?.draws(stageClass)) services.shadow.take(stageClass, request, context, result)
-    const serviceMs = services.clock.nowMs() - this.#grantedAtMs
+    const nowMs = services.clock.nowMs()
+    const serviceMs = nowMs - this.#grantedAtMs
     this.#stage.servedMs += serviceMs
     const uncachedTokens = promptTokens === undefined ? undefined : promptTokens - (cachedTokens ?? 0)
     services.history.answered(stageClass, completionTokens, serviceMs, uncachedTokens)
@@ -368,8 +372,8 @@ export class StageTurn {
     const said = answerMessage(result, phase)
     this.#record(result, said)
     const facts = { usage, finishReason, costUsd: cost, notes: result.notes }
-    this.#sayReleased('ok', `the engine finished: ${result.finishDetail ?? finishReason}`, facts)
-    this.#releaseSlot('ok', seat.backend, this.#served(usage))
+    this.#sayReleased('ok', `the engine finished: ${result.finishDetail ?? finishReason}`, facts, nowMs)
+    this.#releaseSlot('ok', seat.backend, this.#served(usage, nowMs))
     this.#isOver = true
     this.#stage.answered(result, said)
   }
@@ -477,21 +481,26 @@ export class StageTurn {
   // --- the slot
 
   /** How the turn went at the engine. */
-  #served(usage: ChatResult['usage']): ServedTurn {
+  #served(usage: ChatResult['usage'], nowMs: number): ServedTurn {
     const { promptTokens = this.#measure.tokens, cachedTokens = 0, completionTokens = 0 } = usage
     return {
       promptTokens,
       uncachedTokens: Math.max(0, promptTokens - cachedTokens),
       outputTokens: completionTokens,
       ...(this.#ttftMs !== null && { ttftMs: Math.max(0, this.#readyAtMs + this.#ttftMs - this.#grantedAtMs) }),
-      durationMs: this.#stage.host.services.clock.nowMs() - this.#grantedAtMs,
+      durationMs: nowMs - this.#grantedAtMs,
     }
   }
 
-  #sayReleased(outcome: 'ok' | 'failed' | 'cancelled', reason: string, facts: ReleaseFacts): void {
+  #sayReleased(
+    outcome: 'ok' | 'failed' | 'cancelled',
+    reason: string,
+    facts: ReleaseFacts,
+    nowMs = this.#stage.host.services.clock.nowMs(),
+  ): void {
     const { definition, host, seat } = this.#stage
     this.#call = undefined
-    const durationMs = roundMs(host.services.clock.nowMs() - this.#grantedAtMs)
+    const durationMs = roundMs(nowMs - this.#grantedAtMs)
     const from = this.#stage.move('released')
     const { usage, finishReason, costUsd: cost, notes, error } = facts
     const released: Extract<TransitionBody, { type: 'stage.released' }> = {
@@ -512,7 +521,7 @@ export class StageTurn {
     if (cost !== undefined) released.costUsd = cost
     if (notes !== undefined) released.notes = notes
     if (error !== undefined) released.error = error
-    host.emit(released)
+    host.emit(released, nowMs)
   }
 
   #releaseSlot(

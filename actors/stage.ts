@@ -12,7 +12,7 @@
 //   T3. It settles exactly once. Whatever arrives after that is dropped.
 //   T4. Tools run without a slot.
 
-import { type Timer } from '../src/clock.ts'
+import { roundMs, type Timer } from '../src/clock.ts'
 import { assert, CancelledError, errorFromFacts, OrlaError, StageError, toOrlaError } from '../src/errors.ts'
 import type { PromptMeasure } from '../src/prompts/conversation.ts'
 import type { ChatResult } from '../src/schema/chat.ts'
@@ -57,6 +57,8 @@ export class StageActor implements TurnStage {
   #mappingUsd: number | undefined
   scriptedTokens: number | undefined
   #turn: StageTurn | undefined
+  /** What its functions see, from its start until it is mapped. */
+  #context: StageContext | undefined
   /** Takes its prompt out of the queue for prompt threads. */
   #prompting: AbortController | undefined
   /** Until the next turn of its script. */
@@ -101,11 +103,12 @@ export class StageActor implements TurnStage {
         this.host.emit({ type: 'stage.skipped', stage: definition.name, from, to: this.#state, reason })
         return this.#settle('skipped', undefined, reason)
       }
-      this.report.startedAtMs = this.host.elapsedMs()
+      const nowMs = this.#services.clock.nowMs()
+      this.report.startedAtMs = roundMs(nowMs - this.host.startedAtMs)
       if (definition.stageTimeoutMs !== undefined) this.#armStageTimer(definition.stageTimeoutMs)
       const reason = definition.after.length === 0 ? 'waits for nothing' : 'its dependencies are done'
       const from = this.move('start')
-      this.host.emit({ type: 'stage.started', stage: definition.name, from, to: this.#state, reason })
+      this.host.emit({ type: 'stage.started', stage: definition.name, from, to: this.#state, reason }, nowMs)
       this.priorities = {
         stage: priorityOf(name, definition.stagePriority, context) + this.host.priority,
         request: priorityOf(name, definition.requestPriority, context) + this.host.priority,
@@ -117,20 +120,18 @@ export class StageActor implements TurnStage {
       }
       const { definitionId, workflow, tenant, budget } = this.host
       const { input, results } = context
-      this.#services.post(
-        { actor: 'mapper' },
-        {
-          type: 'mapper.map',
-          definitionId,
-          workflow,
-          stage: definition.name,
-          tenant,
-          input,
-          results: { ...results },
-          ...(budget.limitUsd < Infinity && { budgetUsd: budget.leftUsd }),
-          replyTo: this.address,
-        },
-      )
+      this.#context = context
+      this.#services.post(mapperAddress, {
+        type: 'mapper.map',
+        definitionId,
+        workflow,
+        stage: definition.name,
+        tenant,
+        input,
+        results,
+        ...(budget.limitUsd < Infinity && { budgetUsd: budget.leftUsd }),
+        replyTo: this.address,
+      })
     })
   }
 
@@ -141,7 +142,9 @@ export class StageActor implements TurnStage {
         case 'stage.mapped': {
           if (this.#state !== 'mapping') return
           const { backend, model, reason, facts, places } = message
-          return this.#onMapped(backend, model, reason, this.host.contextOf(this.definition), facts, places)
+          const context = this.#context!
+          this.#context = undefined
+          return this.#onMapped(backend, model, reason, context, facts, places)
         }
         case 'stage.unmapped':
           if (this.#state !== 'mapping') return
@@ -414,8 +417,10 @@ export class StageActor implements TurnStage {
     this.#clearTimers()
     const turns = this.report.turns.length
     const from = this.move('complete')
-    this.host.emit({ type: 'stage.completed', stage: this.definition.name, from, to: this.#state, reason, turns })
-    this.#settle('completed', value, reason)
+    const nowMs = this.#services.clock.nowMs()
+    const { name } = this.definition
+    this.host.emit({ type: 'stage.completed', stage: name, from, to: this.#state, reason, turns }, nowMs)
+    this.#settle('completed', value, reason, nowMs)
   }
 
   fail(error: OrlaError): void {
@@ -436,10 +441,16 @@ export class StageActor implements TurnStage {
     this.#settle('failed', error, error.message)
   }
 
-  #settle(settlement: 'completed' | 'failed' | 'skipped' | 'cancelled', value: unknown, reason: string): void {
+  #settle(
+    settlement: 'completed' | 'failed' | 'skipped' | 'cancelled',
+    value: unknown,
+    reason: string,
+    nowMs = this.#services.clock.nowMs(),
+  ): void {
+    this.#context = undefined
     this.report.state = this.#state
     this.report.reason = reason
-    if (this.report.startedAtMs !== null) this.report.endedAtMs = this.host.elapsedMs()
+    if (this.report.startedAtMs !== null) this.report.endedAtMs = roundMs(nowMs - this.host.startedAtMs)
     addTurns(this.report)
     if (this.#mappingUsd !== undefined) this.report.costUsd = (this.report.costUsd ?? 0) + this.#mappingUsd
     this.host.settled(this, settlement, value)
@@ -452,7 +463,7 @@ export class StageActor implements TurnStage {
     this.#prompting?.abort(error)
     this.#turn?.abandon(error)
     if (this.#state === 'mapping' && this.definition.mapping.kind === 'mapper') {
-      this.#services.post({ actor: 'mapper' }, { type: 'mapper.cancel', replyTo: this.address })
+      this.#services.post(mapperAddress, { type: 'mapper.cancel', replyTo: this.address })
     } else if (this.#state === 'tooling') {
       this.#tools?.cancel()
       this.#tools = undefined
@@ -514,4 +525,5 @@ export class StageActor implements TurnStage {
   }
 }
 
+const mapperAddress = { actor: 'mapper' } as const
 const noPriorities = { stage: 0, request: 0 }

@@ -276,6 +276,7 @@ export class WorkflowActor implements RunEffects, StageHost {
   }
 
   #finish(state: 'completed' | 'failed' | 'cancelled'): void {
+    const reports = this.#stageReports()
     let result: unknown
     let ended = state
     if (state === 'completed') {
@@ -283,7 +284,7 @@ export class WorkflowActor implements RunEffects, StageHost {
         const { stages } = this.#definition
         const results = resultsByName(stages, indexes(stages.length), this.#results)
         const { runId } = this
-        result = this.#definition.result({ input: this.#input, results, runId, stages: this.#stageReports() })
+        result = this.#definition.result({ input: this.#input, results, runId, stages: reports })
         if (result instanceof Promise) {
           result.catch(() => {})
           const message = "the workflow's output function returned a promise; it must be synchronous"
@@ -301,14 +302,13 @@ export class WorkflowActor implements RunEffects, StageHost {
         ? { type: 'run.completed', from, to, reason: 'every stage is settled' }
         : { type: 'run.failed', from, to, reason: this.#error!.message, error: error! },
     )
-    this.#end({ state: ended, ...(ended === 'completed' ? { result } : { error: error! }) })
+    this.#end(ended === 'completed' ? { state: ended, result } : { state: ended, error: error! }, reports)
   }
 
-  #end(how: Pick<RunOutcome, 'state' | 'result' | 'error'>): void {
+  #end(how: Pick<RunOutcome, 'state' | 'result' | 'error'>, stages = this.#stageReports()): void {
     this.#over = true
     this.services.clock.clearTimer(this.#deadlineTimer)
     this.#feed?.close()
-    const stages = this.#stageReports()
     const costUsd = sumCosts(Object.values(stages))
     this.services.ended(
       {
@@ -400,11 +400,10 @@ export class WorkflowActor implements RunEffects, StageHost {
     else this.#chains.push({ backend, model, chain })
   }
 
-  emit(body: TransitionBody): void {
+  emit(body: TransitionBody, nowMs = this.services.clock.nowMs()): void {
     // Stamped in place: whoever emits has just made it. A copy costs 0.2 us, six times a stage.
     const transition = body as Transition
     transition.seq = ++this.#seq
-    const nowMs = this.services.clock.nowMs()
     transition.atMs = roundMs(nowMs - this.startedAtMs)
     transition.runId = this.runId
     this.#emitting++

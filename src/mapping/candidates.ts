@@ -12,10 +12,17 @@ import { verifyMapping } from './verify.ts'
  * @throws {MappingError} `ORLA_MAPPING_FAILED` with what stands against each, if none can
  */
 export function candidates(request: MappingRequest, names?: readonly string[]): BackendView[] {
-  const named = names === undefined ? request.backends : request.backends.filter(({ name }) => names.includes(name))
   const path = `stages.${request.stage}`
-  const able = named.filter((backend) => verifyMapping(request.requirements, backend, path).length === 0)
+  const able: BackendView[] = []
+  const awake: BackendView[] = []
+  for (const backend of request.backends) {
+    if (names?.includes(backend.name) === false) continue
+    if (verifyMapping(request.requirements, backend, path).length > 0) continue
+    able.push(backend)
+    if (backend.health === 'healthy' || backend.health === 'halfOpen') awake.push(backend)
+  }
   if (able.length === 0) {
+    const named = names === undefined ? request.backends : request.backends.filter(({ name }) => names.includes(name))
     const issues = named.flatMap((backend) => verifyMapping(request.requirements, backend, path))
     const message = `none of ${(names ?? request.backends.map(({ name }) => name)).join(', ')} is a backend`
     throw new MappingError(
@@ -24,7 +31,6 @@ export function candidates(request: MappingRequest, names?: readonly string[]): 
       issues.length > 0 ? issues : [{ path: `${path}.mapping`, code: 'no_candidate', message }],
     )
   }
-  const awake = able.filter(({ health }) => health === 'healthy' || health === 'halfOpen')
   return awake.length > 0 ? awake : able
 }
 

@@ -1,6 +1,6 @@
 // The backend with the most room.
 
-import { blendedPrice, candidates, leastBy, loadOf } from './candidates.ts'
+import { blendedPrice, candidates, loadOf } from './candidates.ts'
 import type { Mapper } from './mapper.ts'
 
 /** How to choose by load. */
@@ -16,11 +16,13 @@ export interface LeastLoadedOptions {
 export function leastLoaded({ among }: LeastLoadedOptions = {}): Mapper {
   return (request) => {
     const able = candidates(request, among)
-    const load = Math.min(...able.map(loadOf))
-    const { name } = leastBy(
-      able.filter((backend) => loadOf(backend) === load),
-      blendedPrice,
-    )
+    let best = able[0]!
+    for (const each of able) {
+      const more = loadOf(each) - loadOf(best)
+      if (more < 0 || (more === 0 && blendedPrice(each) < blendedPrice(best))) best = each
+    }
+    const { name } = best
+    const load = loadOf(best)
     const reason = `least load of ${able.length}: ${load.toFixed(2)} requests for each place`
     return { backend: name, by: 'least-loaded', reason, figures: { requestsPerPlace: load } }
   }

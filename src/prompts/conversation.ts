@@ -144,13 +144,13 @@ export function createPromptMeter(estimator: TokenEstimator): PromptMeter {
       return { tokens, chain: { hashes, tokens: counts } }
     },
     unseen(messages) {
-      const found = new Set<Message>()
+      let found: Set<Message> | undefined
       for (const message of messages) {
         if (entries.has(message) || message.span !== undefined) continue
         if (callsOf(message).length === 0 && memo.get(message.content) !== undefined) continue
-        found.add(message)
+        ;(found ??= new Set()).add(message)
       }
-      return [...found]
+      return found === undefined ? [] : [...found]
     },
     knows: (text) => memo.get(text) !== undefined,
     adopt(message, facts) {

@@ -55,11 +55,12 @@ export class ServiceMeter {
   pace(nowMs: number, waiting: number, windowRequests: number): QueuePace {
     const turnMs = this.#turnMs(nowMs)
     const ahead = waiting + this.#inFlight + 1 - windowRequests
-    return {
+    const pace: QueuePace = {
       waitMs: ahead <= 0 ? 0 : (ahead / Math.max(1, windowRequests)) * (turnMs ?? turnMsGuess),
-      ...(turnMs !== undefined && { turnMs }),
-      ...(this.#answeredAtMs !== undefined && { answeredAtMs: this.#answeredAtMs }),
     }
+    if (turnMs !== undefined) pace.turnMs = turnMs
+    if (this.#answeredAtMs !== undefined) pace.answeredAtMs = this.#answeredAtMs
+    return pace
   }
 
   /** What turns took lately, or what those in flight have taken already, if that is far more. */
