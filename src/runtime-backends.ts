@@ -313,30 +313,23 @@ export class Backends {
 
   /** Backends as mappers see them. */
   views(): BackendView[] {
-    const views: BackendView[] = []
     const nowMs = this.#input.clock.nowMs()
-    for (const [name, backend] of this.#backends) {
-      if (backend.removed) continue
-      const { state } = backend.actor
-      const { model, capabilities, quality } = this.#known(name, backend)
-      const { inFlight, waiting, windowRequests, health } = state.load()
-      // Written out: spread, it takes three times as long, and there is one for each backend whenever a stage is mapped.
-      const view: BackendView = {
-        name,
-        model,
-        inFlight,
-        waiting,
-        windowRequests,
-        health,
-        capabilities,
-        pace: state.pace(nowMs),
-      }
-      if (quality !== undefined) view.quality = quality
-      const prices = this.#pricesAt(name, backend)
-      if (prices !== undefined) view.prices = prices
-      views.push(view)
-    }
+    const views: BackendView[] = []
+    for (const [name, backend] of this.#backends) if (!backend.removed) views.push(this.#view(name, backend, nowMs))
     return views
+  }
+
+  #view(name: string, backend: Backend, nowMs: number): BackendView {
+    const { state } = backend.actor
+    const { model, capabilities, quality } = this.#known(name, backend)
+    const { inFlight, waiting, windowRequests, health } = state.load()
+    const pace = state.pace(nowMs)
+    // Written out: spread, it takes three times as long, and there is one for each backend whenever a stage is mapped.
+    const view: BackendView = { name, model, inFlight, waiting, windowRequests, health, capabilities, pace }
+    if (quality !== undefined) view.quality = quality
+    const prices = this.#pricesAt(name, backend)
+    if (prices !== undefined) view.prices = prices
+    return view
   }
 
   /** What of a view changes with the backend's definition only. */
