@@ -233,9 +233,26 @@ export class BackendState implements ActorState<BackendMessage> {
     }
   }
 
+  get health(): BackendLoad['health'] {
+    return this.#health.getSnapshot().value
+  }
+
+  get inFlight(): number {
+    return this.#window.inFlight
+  }
+
+  get waiting(): number {
+    return this.#waits
+  }
+
+  get windowRequests(): number {
+    return this.#window.size
+  }
+
+  /** All of it, for people: whoever asks on the way of every stage asks for what it needs. */
   load(): BackendLoad {
     return {
-      health: this.#health.getSnapshot().value,
+      health: this.health,
       inFlight: this.#window.inFlight,
       waiting: this.#waits,
       held: this.#held,

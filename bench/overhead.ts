@@ -34,7 +34,7 @@ interface Measured {
 async function startAll(
   notes: string[],
   versions: Record<string, string>,
-  targetMs: number,
+  settings: { targetMs: number; warmMs: number },
 ): Promise<{ name: string; child: SystemChild; runs: Map<string, number> }[]> {
   const started = []
   for (const [name, { package: required, peer }] of Object.entries(systems)) {
@@ -48,7 +48,7 @@ async function startAll(
     const runs = new Map<string, number>()
     try {
       for (const shape of shapes) {
-        const calibrated = await child.ask({ type: 'calibrate', shape: shape.name, atOnce, targetMs })
+        const calibrated = await child.ask({ type: 'calibrate', shape: shape.name, atOnce, ...settings })
         runs.set(shape.name, (calibrated as Answers['calibrate']).runs)
       }
       started.push({ name, child, runs })
@@ -66,7 +66,13 @@ async function measureMemory(name: string, rows: readonly Measured[], quick: boo
   try {
     for (const row of rows) {
       if (row.system !== name) continue
-      const question = { type: 'memory', shape: row.case, liveRuns: quick ? 500 : liveRuns, atOnce } as const
+      const question = {
+        type: 'memory',
+        shape: row.case,
+        liveRuns: quick ? 500 : liveRuns,
+        atOnce,
+        warmMs: 500,
+      } as const
       const found = await child.ask({ ...question, fillMs: quick ? 2_000 : 60_000, finishedMs: quick ? 250 : 2_000 })
       const { bytesPerLiveRun, bytesPerFinishedRun } = found as Answers['memory']
       row.bytesPerLiveRun = Math.round(bytesPerLiveRun)
@@ -98,8 +104,9 @@ export const bench: Bench = {
     const versions: Record<string, string> = {}
     const rounds = quick ? 5 : 7
     const targetMs = quick ? 25 : 250
+    const warmMs = quick ? 500 : 4_000
     const rows: Measured[] = []
-    const started = await startAll(notes, versions, targetMs)
+    const started = await startAll(notes, versions, { targetMs, warmMs })
     try {
       for (const { name: shape } of shapes) {
         const samples = await alternate(started, rounds, async ({ child, runs }) => {
@@ -130,6 +137,11 @@ export const bench: Bench = {
       `bytesPerLiveRun: heap of ${quick ? 500 : liveRuns} runs that all wait for their model in the middle of the workflow. bytesPerFinishedRun: slope of the settled heap over finished runs, after 25,000 stages that fill what is bounded${quick ? ' (or two seconds)' : ''}; some tens of bytes either way are noise.`,
       ...started.map(({ name }) => `${name}: ${systems[name]!.about}.`),
     )
-    return { rows: rows.map((row) => ({ ...row })), notes, settings: { atOnce, rounds, targetMs, liveRuns }, versions }
+    return {
+      rows: rows.map((row) => ({ ...row })),
+      notes,
+      settings: { atOnce, rounds, targetMs, warmMs, liveRuns },
+      versions,
+    }
   },
 }

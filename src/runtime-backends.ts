@@ -262,15 +262,15 @@ export class Backends {
 
   /** Slots that no request has; 0 where there is no such backend. */
   freeSlots(name: string): number {
-    const load = this.#backends.get(name)?.actor.state.load()
-    return load === undefined ? 0 : Math.max(0, load.windowRequests - load.inFlight)
+    const state = this.#backends.get(name)?.actor.state
+    return state === undefined ? 0 : Math.max(0, state.windowRequests - state.inFlight)
   }
 
   /** Starts a request that nobody waits for, outside of the queues; or says why there is no room for it now. */
   chatAhead(name: string, request: ChatRequest, context: ChatContext): ChatCall | string {
     if (!this.canServe(name)) return 'the backend takes no requests now'
     // A backend on trial gets one request, and that is not this one.
-    const { waiting, health } = this.get(name).actor.state.load()
+    const { waiting, health } = this.get(name).actor.state
     if (waiting > 0 || health !== 'healthy' || this.freeSlots(name) < 1) return 'the backend is busy'
     return this.chat(name, request, context, { delta() {} }, {})
   }
@@ -294,7 +294,7 @@ export class Backends {
   canServe(name: string): boolean {
     const backend = this.#backends.get(name)
     if (backend === undefined || backend.removed) return false
-    const { health } = backend.actor.state.load()
+    const { health } = backend.actor.state
     return health === 'healthy' || health === 'halfOpen'
   }
 
@@ -322,7 +322,7 @@ export class Backends {
   #view(name: string, backend: Backend, nowMs: number): BackendView {
     const { state } = backend.actor
     const { model, capabilities, quality } = this.#known(name, backend)
-    const { inFlight, waiting, windowRequests, health } = state.load()
+    const { inFlight, waiting, windowRequests, health } = state
     const pace = state.pace(nowMs)
     // Written out: spread, it takes three times as long, and there is one for each backend whenever a stage is mapped.
     const view: BackendView = { name, model, inFlight, waiting, windowRequests, health, capabilities, pace }
@@ -358,7 +358,7 @@ export class Backends {
   paceOf(name: string): Required<Pick<BackendView, 'health' | 'pace'>> | undefined {
     if (!this.has(name)) return undefined
     const { state } = this.get(name).actor
-    return { health: state.load().health, pace: state.pace(this.#input.clock.nowMs()) }
+    return { health: state.health, pace: state.pace(this.#input.clock.nowMs()) }
   }
 
   /** Queues as rerouting sees them. */

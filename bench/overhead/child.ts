@@ -8,10 +8,18 @@ import { systems } from './systems.ts'
 
 /** What a child can be asked. */
 export type Question =
-  /** Runs that take about this long together, after a warm-up of as long. */
-  | { type: 'calibrate'; shape: string; atOnce: number; targetMs: number }
+  /** Runs that take about `targetMs` together, after a warm-up of `warmMs` at least. */
+  | { type: 'calibrate'; shape: string; atOnce: number; targetMs: number; warmMs: number }
   | { type: 'sample'; shape: string; atOnce: number; runs: number }
-  | { type: 'memory'; shape: string; liveRuns: number; atOnce: number; fillMs: number; finishedMs: number }
+  | {
+      type: 'memory'
+      shape: string
+      liveRuns: number
+      atOnce: number
+      warmMs: number
+      fillMs: number
+      finishedMs: number
+    }
 
 /** What each question is answered with. */
 export interface Answers {
@@ -70,8 +78,11 @@ async function sample(subject: Subject, runs: number, atOnce: number): Promise<C
   return cost
 }
 
-/** How many runs take about `targetMs`, found while code gets warm: for as long as that and at least {@link warmMs}. */
-async function calibrate(subject: Subject, atOnce: number, targetMs: number): Promise<{ runs: number }> {
+/** How many runs take about `targetMs`, found while code gets warm: for as long as that and at least `warmMs`. */
+async function calibrate(
+  subject: Subject,
+  { atOnce, targetMs, warmMs }: Pick<Extract<Question, { type: 'calibrate' }>, 'atOnce' | 'targetMs' | 'warmMs'>,
+): Promise<{ runs: number }> {
   const startedAtMs = performance.now()
   let runs = atOnce
   for (;;) {
@@ -82,9 +93,6 @@ async function calibrate(subject: Subject, atOnce: number, targetMs: number): Pr
     if (tookMs < targetMs / 2) runs *= 2
   }
 }
-
-/** Compiled code settles within some hundred milliseconds of one kind of work. */
-const warmMs = 500
 
 /** Within this, ms, all live runs have to wait for their models. */
 const heldWithinMs = 30_000
@@ -100,9 +108,9 @@ const heapPoints = 6
 
 async function memory(
   subject: Subject,
-  { liveRuns, atOnce, fillMs, finishedMs }: Extract<Question, { type: 'memory' }>,
+  { liveRuns, atOnce, warmMs, fillMs, finishedMs }: Extract<Question, { type: 'memory' }>,
 ): Promise<Answers['memory']> {
-  const { runs } = await calibrate(subject, atOnce, finishedMs / heapPoints)
+  const { runs } = await calibrate(subject, { atOnce, targetMs: finishedMs / heapPoints, warmMs })
   const filledAtMs = performance.now() + fillMs
   for (let stages = 0; stages < filledStages && performance.now() < filledAtMs;) {
     stages += stagesOf(subject.shape) * (await inLanes(runs, atOnce, () => subject.run()))
@@ -135,7 +143,7 @@ answer<Question, Answers[Question['type']]>(async (question) => {
   const subject = await subjectOf(question.shape)
   switch (question.type) {
     case 'calibrate':
-      return calibrate(subject, question.atOnce, question.targetMs)
+      return calibrate(subject, question)
     case 'sample':
       return sample(subject, question.runs, question.atOnce)
     case 'memory':
