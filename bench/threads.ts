@@ -1,18 +1,30 @@
 // Runner threads: the same work on 0, 1 and 2 of them, in one process, in alternating order.
 //
-// Backends answer at once, in each thread: what is measured is the runtime alone. `large` counts prompts of 100 kB.
+// `chain` has a backend that answers at once, in each thread: what is measured is the runtime alone. `http` is the same over
+// loopback HTTP, streamed by an engine in another process, which is not counted. `large` counts prompts of 100 kB.
 
 import { availableParallelism } from 'node:os'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { cpuUsage, threadCpuUsage } from 'node:process'
-import { createRuntime } from '../src/index.ts'
-import type { Runtime } from '../src/index.ts'
+import { createRuntime, type Runtime, type Workflow } from '../src/index.ts'
+import type { EngineOptions } from './engine/child.ts'
 import type { Bench, BenchReport, Row } from './lib/bench.ts'
+import { startChild } from './lib/child.ts'
 import { medianOf, round } from './lib/measure.ts'
-import { backends, chain, large } from './threads/workflows.ts'
+import type * as Workflows from './threads/workflows.ts'
 
+/** Where runners find the engine: workflows are read in every thread. */
+const engineUrlVariable = 'ORLA_BENCH_ENGINE_URL'
 const workflows = new URL('./threads/workflows.ts', import.meta.url)
-const stagesOf = { chain: 10, large: 1 }
+const engineEntry = new URL('./engine/child.ts', import.meta.url)
+
+/** How much of each work a sample is. */
+const works = {
+  chain: { stages: 10, atOnce: 256, runs: 4_000, quickRuns: 1_000 },
+  http: { stages: 10, atOnce: 64, runs: 600, quickRuns: 100 },
+  large: { stages: 1, atOnce: 8, runs: 200, quickRuns: 60 },
+}
+type Work = keyof typeof works
 
 interface Sample {
   cpuUs: number
@@ -26,8 +38,11 @@ interface Sample {
 
 const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0)
 
-async function sampleOf(runtime: Runtime, work: 'chain' | 'large', runs: number, atOnce: number): Promise<Sample> {
-  globalThis.gc?.()
+async function sampleOf(
+  runtime: Runtime,
+  workflow: Workflow,
+  { runs, atOnce, stages }: { runs: number; atOnce: number; stages: number },
+): Promise<Sample> {
   const crossed = (): number => sum(runtime.runners().map(({ heard, sent }) => heard + sent))
   const counted = (key: 'sent' | 'batchesSent'): number => sum(runtime.runners().map((runner) => runner[key]))
   const before = { crossed: crossed(), sent: counted('sent'), batches: counted('batchesSent') }
@@ -39,9 +54,7 @@ async function sampleOf(runtime: Runtime, work: 'chain' | 'large', runs: number,
   let left = runs
   const one = async (): Promise<void> => {
     while (left-- > 0) {
-      const { state, error } = await (
-        work === 'chain' ? runtime.start(chain, undefined) : runtime.start(large, undefined)
-      ).outcome
+      const { state, error } = await runtime.start(workflow, undefined).outcome
       if (state !== 'completed') throw new Error(`a run of the bench failed: ${error?.message}`)
     }
   }
@@ -50,12 +63,12 @@ async function sampleOf(runtime: Runtime, work: 'chain' | 'large', runs: number,
   const { user, system } = cpuUsage(cpu)
   const own = threadCpuUsage(control)
   delay.disable()
-  const stages = runs * stagesOf[work]
+  const all = runs * stages
   const batches = counted('batchesSent') - before.batches
   return {
-    cpuUs: (user + system) / stages,
-    controlUs: (own.user + own.system) / stages,
-    wallUs: wallUs / stages,
+    cpuUs: (user + system) / all,
+    controlUs: (own.user + own.system) / all,
+    wallUs: wallUs / all,
     messagesPerS: ((crossed() - before.crossed) / wallUs) * 1e6,
     perBatch: batches === 0 ? 0 : (counted('sent') - before.sent) / batches,
     delayP50Ms: delay.percentile(50) / 1e6,
@@ -63,10 +76,17 @@ async function sampleOf(runtime: Runtime, work: 'chain' | 'large', runs: number,
   }
 }
 
+/** Rounds before the first that counts: thousands of stages go by until code is compiled for good. */
+const warmUps = 4
+
 /** The bench. */
 export const bench: Bench = {
   async run({ quick }): Promise<BenchReport> {
     const counts = [0, 1, 2]
+    const engine = startChild<EngineOptions, number>(engineEntry)
+    const port = await engine.ask({ pieces: 50, paceMs: 0, delayMs: 0 })
+    process.env[engineUrlVariable] = `http://127.0.0.1:${port}/v1`
+    const { backends, ...made } = (await import(workflows.href)) as typeof Workflows
     const runtimes = await Promise.all(
       counts.map((threads) =>
         createRuntime({ probeTimeoutMs: 0, ...(threads === 0 ? { backends } : { threads, workflows }) }),
@@ -75,14 +95,15 @@ export const bench: Bench = {
     const rows: Row[] = []
     const notes: string[] = []
     try {
-      for (const work of ['chain', 'large'] as const) {
-        const [runs, atOnce] = work === 'chain' ? [quick ? 1_000 : 4_000, 256] : [quick ? 60 : 200, 8]
+      for (const work of Object.keys(works) as Work[]) {
+        const { runs, quickRuns, ...rest } = works[work]
+        const size = { ...rest, runs: quick ? quickRuns : runs }
         const samples = counts.map((): Sample[] => [])
         const rounds = quick ? 3 : 7
-        for (let i = -1; i < rounds; i++) {
+        for (let i = -warmUps; i < rounds; i++) {
           const order = i % 2 === 0 ? counts : counts.toReversed()
           for (const threads of order) {
-            const sample = await sampleOf(runtimes[threads]!, work, runs, atOnce)
+            const sample = await sampleOf(runtimes[threads]!, made[work], size)
             if (i >= 0) samples[threads]!.push(sample)
           }
         }
@@ -114,12 +135,12 @@ export const bench: Bench = {
       }
     } finally {
       await Promise.all(runtimes.map((runtime) => runtime.close()))
+      await engine.close()
     }
     notes.push(
       'cpuRatio is the CPU of the whole process a stage, garbage collection and prompt threads included, over that of 0 ' +
         'threads in the same round. Loop delays are those of the control thread, with the 1 ms of the monitor.',
       'Without threads the chain runs in microtasks alone, so that the monitor of the loop, a timer, is not called: its delays there say nothing.',
-      'Backends answer at once: with real engines the HTTP of the drivers runs on the runners too, which is what they are for.',
     )
     return { rows, notes }
   },

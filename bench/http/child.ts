@@ -24,11 +24,13 @@ answer<Question, Cost>(async ({ origin, concurrency, forMs, characters }) => {
   const opening = opened.get(key) ?? kind.open({ origin, watches: entry.watches, concurrency })
   opened.set(key, opening)
   const caller = await opening
-  return costOf(async () => {
+  const work = async (): Promise<number> => {
     const turns = await inLanesFor(forMs, concurrency, async () => {
       const found = await caller.once()
       if (found !== characters) throw new Error(`an answer has ${found} characters instead of ${characters}`)
     })
     return turns * caller.callsPerTurn
-  })
+  }
+  // As in `overhead`: each pays for the garbage it makes, and none begins with compiled code dropped.
+  return costOf(work, { collect: false })
 })

@@ -1,22 +1,40 @@
-// What the bench of threads runs: backends that answer at once, so that what is left is the runtime.
+// What the bench of threads runs: backends that answer at once, so that what is left is the runtime, and an engine in
+// another process, whose HTTP is on the runners.
 
-import { user, workflow } from '../../src/index.ts'
+import { openAi, user, workflow, type Workflow } from '../../src/index.ts'
 import { instant } from '../lib/instant.ts'
 
-export const backends = { main: instant({ windowRequests: 10_000, queueCapacity: 100_000 }) }
+const queueCapacity = 100_000
+
+export const backends = {
+  main: instant({ windowRequests: 10_000, queueCapacity }),
+  engine: openAi({
+    // The bench says so before any thread begins.
+    url: process.env['ORLA_BENCH_ENGINE_URL'] ?? 'http://127.0.0.1:1/v1',
+    model: 'none',
+    windowRequests: 64,
+    queueCapacity,
+  }),
+}
+
+/** The builder without its types, which a loop cannot give. */
+interface LooseBuilder extends Workflow {
+  stage(name: string, options: object): LooseBuilder
+}
 
 /** Ten stages, one after the other, with prompts of a line. */
-export const chain = workflow('chain')
-  .stage('s0', { backend: 'main', prompt: () => [user('go')] })
-  .stage('s1', { after: ['s0'], backend: 'main', prompt: () => [user('go')] })
-  .stage('s2', { after: ['s1'], backend: 'main', prompt: () => [user('go')] })
-  .stage('s3', { after: ['s2'], backend: 'main', prompt: () => [user('go')] })
-  .stage('s4', { after: ['s3'], backend: 'main', prompt: () => [user('go')] })
-  .stage('s5', { after: ['s4'], backend: 'main', prompt: () => [user('go')] })
-  .stage('s6', { after: ['s5'], backend: 'main', prompt: () => [user('go')] })
-  .stage('s7', { after: ['s6'], backend: 'main', prompt: () => [user('go')] })
-  .stage('s8', { after: ['s7'], backend: 'main', prompt: () => [user('go')] })
-  .stage('s9', { after: ['s8'], backend: 'main', prompt: () => [user('go')] })
+function tenStages(name: string, backend: keyof typeof backends): Workflow {
+  let built = workflow(name) as unknown as LooseBuilder
+  for (let i = 0; i < 10; i++) {
+    built = built.stage(`s${i}`, { backend, after: i === 0 ? [] : [`s${i - 1}`], prompt: () => [user('go')] })
+  }
+  return built
+}
+
+export const chain = tenStages('chain', 'main')
+
+/** The same over HTTP. */
+export const http = tenStages('http', 'engine')
 
 let made = 0
 const words = 'the of a queue turn slot window prefix stage model engine token prompt cache run order'.split(' ')
