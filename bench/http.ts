@@ -26,7 +26,7 @@ export const bench: Bench = {
   async run({ quick }): Promise<BenchReport> {
     const concurrencies = quick ? [64] : [1, 64, 512]
     const rounds = quick ? 5 : 7
-    const forMs = quick ? 300 : 1_000
+    const forMs = quick ? 300 : 600
     const notes: string[] = []
     const versions: Record<string, string> = {}
     const engine = startChild<EngineOptions, number>(new URL('./engine/child.ts', import.meta.url))
