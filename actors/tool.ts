@@ -21,6 +21,7 @@ import { check } from '../src/schema/standard.ts'
 import type { ToolDefinition } from '../src/workflow/tool.ts'
 import { guarded, type ActorState, type StateLogic } from './logic.ts'
 import type { Post, StageAddress, ToolCallMessage, ToolMessage } from './messages.ts'
+import { TurnoverMap } from '../src/turnover-map.ts'
 
 /** What a tool actor is made with. */
 export interface ToolInput {
@@ -45,8 +46,8 @@ export class ToolState implements ActorState<ToolMessage> {
   onCrash?: ((error: unknown) => void) | undefined
   readonly #input: ToolInput
   readonly #concurrency: number
-  readonly #running = new Map<string, Call>()
-  readonly #waiting = new Map<string, Call>()
+  readonly #running = new TurnoverMap<string, Call>()
+  readonly #waiting = new TurnoverMap<string, Call>()
   /** Calls that have their answer, or need none, and whose functions still run; true: they have a place. */
   readonly #strays = new Map<Call, boolean>()
   #straysPlaced = 0

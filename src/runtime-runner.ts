@@ -40,6 +40,7 @@ import { Packer } from './runtime-runner-pack.ts'
 import { granted, type PackedGrant } from './runtime-runner-wire.ts'
 import type { TokenEvent } from './schema/transition.ts'
 import { createPromptPool } from './workers/prompt-pool.ts'
+import { TurnoverMap } from './turnover-map.ts'
 
 /** Serves the control thread until the thread ends. */
 export function serveRunner({ calls, hot }: RunnerPorts): void {
@@ -137,7 +138,7 @@ class Runner {
   readonly #parts: RunnerParts
   readonly #services: WorkflowServices
   readonly #feed = new Feed()
-  readonly #runs = new Map<string, { actor: WorkflowActor; unwatch: (() => void) | undefined }>()
+  readonly #runs = new TurnoverMap<string, { actor: WorkflowActor; unwatch: (() => void) | undefined }>()
   readonly #tools = new Map<number, AbortController>()
   readonly #prompts: ReturnType<typeof createPromptPool>
   #backends = new Map<string, BackendGlimpse>()

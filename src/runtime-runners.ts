@@ -39,6 +39,7 @@ import type { WorkflowDefinition } from './workflow/definition.ts'
 import type { RunRecorder } from './workflow/recorder.ts'
 import { emptyReport, type RunOutcome } from './workflow/report.ts'
 import type { ToolDefinition } from './workflow/tool.ts'
+import { TurnoverMap } from './turnover-map.ts'
 
 /** What runners need of the runtime around them. */
 export interface RunnersInput {
@@ -73,8 +74,8 @@ interface Executing {
 export class Runners {
   readonly #input: RunnersInput
   readonly #shards: Shard[] = []
-  readonly #runs = new Map<string, RemoteRun>()
-  readonly #executing = new Map<number, Executing>()
+  readonly #runs = new TurnoverMap<string, RemoteRun>()
+  readonly #executing = new TurnoverMap<number, Executing>()
   readonly #restarts: number[] = []
   #calls = 0
   #closing = false

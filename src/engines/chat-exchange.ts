@@ -29,7 +29,7 @@ export interface ChatExchangeOptions extends Omit<ChatReaderOptions, 'scope'> {
   /** Called when the request is cancelled while it is under way: engines that abort by id are told so. */
   onCancelled?: () => void
   /** Called once, when the connection is no longer in use. */
-  onClosed: (exchange: ChatExchange) => void
+  onClosed: () => void
 }
 
 /** One request under way. `start` sends it. */
@@ -165,7 +165,7 @@ export class ChatExchange implements ChatCall, HttpListener {
     this.#closed = true
     this.#options.clock.clearTimer(this.#grace)
     this.#http?.abort()
-    this.#options.onClosed(this)
+    this.#options.onClosed()
   }
 
   #statusError(refused: { status: number; headers: ResponseHeaders; chunks: readonly Uint8Array[] }): OrlaError {

@@ -20,6 +20,7 @@ import type { KvControl, KvOptions } from './kv-control.ts'
 import { withModels } from './model-list.ts'
 import { chatBody, type WireBody } from './openai-request.ts'
 import type { OpenAiSettings } from './openai-options.ts'
+import { TurnoverMap } from '../turnover-map.ts'
 
 /** What one request says besides the common fields, and what follows from it. */
 export interface RequestExtras {
@@ -141,12 +142,14 @@ export function createOpenAiDriver(
   const path = `${parsed.url.apiPath}/chat/completions`
   const capabilities = dialect.capabilities(settings)
   const access: EngineAccess = { http, settings, clock }
-  const exchanges = new Set<ChatExchange>()
+  const exchanges = new TurnoverMap<number, ChatExchange>()
+  let begun = 0
   let closed = false
 
   const chat = (asked: ChatRequest, context: ChatContext, sink: ChatSink): ChatCall => {
     if (closed) return { result: Promise.reject(closedError(http.scope)), cancel() {} }
     let extras: RequestExtras = { fields: {} }
+    const number = begun++
     const exchange = new ChatExchange({
       http,
       clock,
@@ -156,12 +159,12 @@ export function createOpenAiDriver(
       firstCallNumber: 1 + countToolCalls(asked),
       onResult: ({ usage }) => dialect.completeUsage?.(usage),
       onCancelled: () => extras.cancelled?.(),
-      onClosed(done) {
-        exchanges.delete(done)
+      onClosed() {
+        exchanges.delete(number)
         extras.closed?.()
       },
     })
-    exchanges.add(exchange)
+    exchanges.set(number, exchange)
     try {
       const request = dialect.prepare?.(asked) ?? asked
       if (dialect.extras !== undefined) extras = dialect.extras(request, context, access)
@@ -210,7 +213,7 @@ export function createOpenAiDriver(
       if (closed) return
       closed = true
       log.debug({ backend, exchanges: exchanges.size }, 'closing the connections of a backend')
-      for (const exchange of exchanges) {
+      for (const exchange of exchanges.values()) {
         exchange.cancel(new CancelledError('shutdown', `backend "${backend}" was closed`))
       }
       await http.close()

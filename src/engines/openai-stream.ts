@@ -72,10 +72,14 @@ export class ChatStreamReader {
   #held = ''
   #bytes = 0
   #delivered = 0
-  #content = ''
+  /**
+   * Pieces of the text and of the thoughts, joined once at the end: text that grows piece by piece stays a tree of its
+   * pieces as long as somebody keeps it, ten times the size of the text.
+   */
+  readonly #content: string[] = []
   /** The last piece of it. */
   #text = ''
-  #reasoning = ''
+  readonly #reasoning: string[] = []
   #refusal = ''
   #finish: { reason: FinishReason; detail?: string } | undefined
   #usage: Usage = {}
@@ -236,7 +240,7 @@ export class ChatStreamReader {
     for (const field of this.#options.reasoningFields) {
       const thinking = textOf(delta[field])
       if (thinking === '') continue
-      this.#reasoning += thinking
+      this.#reasoning.push(thinking)
       this.#deliver('reasoning', thinking)
       break
     }
@@ -253,7 +257,7 @@ export class ChatStreamReader {
   #readText(text: string): void {
     if (text === '') return
     this.#text = text
-    this.#content += text
+    this.#content.push(text)
     this.#deliver('content', text)
   }
 
@@ -286,8 +290,8 @@ export class ChatStreamReader {
       return
     }
     const result: ChatResult = {
-      content: this.#content,
-      reasoning: this.#reasoning,
+      content: this.#content.join(''),
+      reasoning: this.#reasoning.join(''),
       toolCalls: tools.calls,
       finishReason: reason,
       usage: this.#usage,
