@@ -25,7 +25,6 @@ export interface Shard {
   gone: Promise<void>
   outbox: Outbox<ToRunner>
   alive: boolean
-  runs: Set<RemoteRun>
   /** Turns that wait at a backend or hold a slot of it, by request. */
   requests: Map<string, string>
   /** Tool calls that wait or run. */
@@ -47,7 +46,7 @@ export class RemoteRun {
   /** Resolves when it is over. */
   readonly over = Promise.withResolvers<void>()
   /** Tools with effects that were called. */
-  readonly effects = new Set<string>()
+  readonly effects: string[] = []
   shard: Shard | undefined
   seq = 0
   state: RunState = 'pending'

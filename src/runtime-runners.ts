@@ -116,7 +116,7 @@ export class Runners {
         const run = this.#runs.get(context.runId)
         if (run?.shard?.alive !== true) throw new Error('the thread of the run has ended')
         const { shard } = run
-        if (definition.repeatable !== true) run.effects.add(tool)
+        if (definition.repeatable !== true && !run.effects.includes(tool)) run.effects.push(tool)
         const call = ++this.#calls
         return new Promise((resolve, reject) => {
           this.#executing.set(call, { shard, resolve, reject })
@@ -129,14 +129,14 @@ export class Runners {
 
   /** How the threads are. */
   status(): RunnerStatus[] {
-    return this.#shards.map(({ index, isReady, alive, runs, outbox, heard }) => ({
-      index,
-      state: !alive ? 'ended' : isReady ? 'running' : 'starting',
-      liveRuns: runs.size,
-      restarts: this.#restarts[index]!,
-      sent: outbox.messages,
-      batchesSent: outbox.batches,
-      heard,
+    return this.#shards.map((shard) => ({
+      index: shard.index,
+      state: !shard.alive ? 'ended' : shard.isReady ? 'running' : 'starting',
+      liveRuns: this.#runsOn(shard).length,
+      restarts: this.#restarts[shard.index]!,
+      sent: shard.outbox.messages,
+      batchesSent: shard.outbox.batches,
+      heard: shard.heard,
     }))
   }
 
@@ -200,7 +200,6 @@ export class Runners {
       gone: gone.promise,
       outbox,
       alive: true,
-      runs: new Set(),
       requests: new Map(),
       toolCalls: new Map(),
       heard: 0,
@@ -256,7 +255,11 @@ export class Runners {
     for (let i = 0; i < run.id.length; i++) hash = (Math.imul(hash, 31) + run.id.charCodeAt(i)) | 0
     const shard = this.#shards[Math.abs(hash) % this.#shards.length]!
     run.shard = shard
-    shard.runs.add(run)
+  }
+
+  /** O(live runs). */
+  #runsOn(shard: Shard): RemoteRun[] {
+    return [...this.#runs.values()].filter((run) => run.shard === shard)
   }
 
   /** Takes back what a thread held. Returns its runs that are to be started again. */
@@ -277,16 +280,15 @@ export class Runners {
       post({ actor: 'backend', name }, { type: 'backend.withdraw', requestId })
     }
     const again: RemoteRun[] = []
-    for (const run of shard.runs) {
+    for (const run of this.#runsOn(shard)) {
       run.shard = undefined
       post({ actor: 'memory' }, { type: 'memory.forget', runId: run.id })
       if (run.stop !== undefined) this.#fail(run, run.stop)
       else if (!run.begun) again.push(run)
-      else if (run.effects.size > 0 || run.restarts >= limits.runRestartsMax || this.#closing) {
-        this.#fail(run, new RunnerLostError(run.id, why, [...run.effects]))
+      else if (run.effects.length > 0 || run.restarts >= limits.runRestartsMax || this.#closing) {
+        this.#fail(run, new RunnerLostError(run.id, why, run.effects))
       } else again.push(run)
     }
-    shard.runs.clear()
     return again
   }
 
@@ -326,7 +328,6 @@ export class Runners {
 
   #end(run: RemoteRun, outcome: RunOutcome): void {
     if (!this.#runs.delete(run.id)) return
-    run.shard?.runs.delete(run)
     run.feed.close()
     this.#input.ended(outcome, run.definitionId)
     run.over.resolve()
