@@ -5,8 +5,8 @@
 // Invariants
 //   A1. What is sent while a message is handled is handled after it, in the order in which it was sent.
 //   A2. An actor that has stopped handles nothing more.
-// Statecharts are XState's; these have no states to draw. XState would run them too, as custom logic: a stage of the diamond of
-// `npm run bench -- overhead`, which is some ten messages, cost 17.5 us so, and 14.1 us here (XState 5.33, Node 24).
+// Statecharts are XState's; these have no states to draw. XState would run them too, as custom logic: a stage of the
+// diamond of `npm run bench -- overhead`, some ten messages, cost 17.5 us so, and 14.1 us here (XState 5.33, Node 24).
 
 import type { createActor } from 'xstate'
 import type { Clock, Timer } from '../src/clock.ts'
