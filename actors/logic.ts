@@ -38,7 +38,7 @@ export class StateActor<State extends ActorState<Message>, Message> {
   readonly state: State
   readonly #onError: StateLogic<State, Message, never>['onError']
   /** What was sent while a message was handled. */
-  #mailbox: Message[] = []
+  readonly #mailbox: Message[] = []
   #handling = false
   #stopped = false
 
@@ -57,7 +57,7 @@ export class StateActor<State extends ActorState<Message>, Message> {
     this.#handling = true
     try {
       this.#handle(message)
-      while (this.#mailbox.length > 0) this.#handleMailbox()
+      while (this.#mailbox.length > 0) this.#handle(this.#mailbox.shift()!)
     } finally {
       this.#handling = false
     }
@@ -67,12 +67,6 @@ export class StateActor<State extends ActorState<Message>, Message> {
   stop(): void {
     this.#stopped = true
     this.#mailbox.length = 0
-  }
-
-  #handleMailbox(): void {
-    const messages = this.#mailbox
-    this.#mailbox = []
-    for (const message of messages) if (!this.#stopped) this.#handle(message)
   }
 
   #handle(message: Message): void {

@@ -73,30 +73,6 @@ export interface WorkflowServices extends StageServices {
 /** What `machines/workflow.ts` draws, as the actor of each run walks it. */
 const runLogic = flatMachineLogic<{ effects: RunEffects }, MachineEvent, { effects: RunEffects }>(workflowMachine)
 
-/**
- * What a run's machine acts on. It lets go of the run when that is over: XState keeps its actors in a Map, whose former
- * tables would keep whole runs from an early collection (`src/turnover-map.ts` says how).
- */
-class Effects implements RunEffects {
-  run: RunEffects | undefined
-
-  constructor(run: RunEffects) {
-    this.run = run
-  }
-
-  begin(): void {
-    this.run?.begin()
-  }
-
-  stop(error: OrlaError): void {
-    this.run?.stop(error)
-  }
-
-  finish(state: 'completed' | 'failed' | 'cancelled'): void {
-    this.run?.finish(state)
-  }
-}
-
 /** One run of a workflow. */
 export class WorkflowActor implements RunEffects, StageHost {
   readonly services: WorkflowServices
@@ -111,7 +87,6 @@ export class WorkflowActor implements RunEffects, StageHost {
   readonly #definition: WorkflowDefinition
   #input: unknown
   readonly #machine: ActorRefFrom<typeof runLogic>
-  readonly #effects = new Effects(this)
   readonly #progress: RunProgress
   readonly #results: unknown[]
   readonly #reports: (StageReport | undefined)[]
@@ -159,7 +134,7 @@ export class WorkflowActor implements RunEffects, StageHost {
     this.#alive = blank(length)
     // `parent` shares the root's system: half the memory of an actor with a system of its own, and its errors arrive
     // at the root. The root does not keep a list of its runs: spawning into one costs more with every sibling.
-    this.#machine = createActor(runLogic, { input: { effects: this.#effects }, parent: services.root })
+    this.#machine = createActor(runLogic, { input: { effects: this }, parent: services.root })
     if (input.deadlineMs !== undefined) {
       const { deadlineMs } = input
       this.#deadlineTimer = clock.setTimer(this.startedAtMs + deadlineMs - clock.nowMs(), () =>
@@ -237,7 +212,6 @@ export class WorkflowActor implements RunEffects, StageHost {
 
   finish(state: 'completed' | 'failed' | 'cancelled'): void {
     this.#guarded(() => this.#finish(state))
-    this.#effects.run = undefined
   }
 
   #begin(): void {
