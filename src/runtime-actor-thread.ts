@@ -16,6 +16,7 @@ import { limits } from './limits.ts'
 import type { Logger } from './log.ts'
 import type { ActorBoot, FromActor, Loads, ToActor } from './runtime-actor-host.ts'
 import { Outbox } from './runtime-runner-protocol.ts'
+import { entryFile, threadOptions } from './threads.ts'
 
 /** What the thread of an actor needs of the runtime around it. */
 export interface ActorThreadInput extends Pick<ActorContext, 'tellBackend'> {
@@ -110,11 +111,9 @@ export class ActorThread implements ExtensionPlace {
       clockOriginMs: clockOrigin(clock),
       loads: this.#input.loads(),
     }
-    // `--input-type` is for a program given as text, and a thread that inherits it does not start.
-    const isText = process.execArgv.some((argument) => argument.startsWith('--input-type'))
     const worker = new Worker(workerUrl, {
       name: `orla-actor-${name}`,
-      ...(isText && { execArgv: [] }),
+      ...threadOptions(workerUrl, module),
       workerData: boot,
       transferList: [port2],
     })
@@ -190,5 +189,4 @@ export class ActorThread implements ExtensionPlace {
   }
 }
 
-const extension = import.meta.url.endsWith('.ts') ? '.ts' : '.js'
-const workerUrl = new URL(`./runtime-actor-worker${extension}`, import.meta.url)
+const workerUrl = entryFile(import.meta.url, 'runtime-actor-worker')

@@ -39,6 +39,7 @@ import type { WorkflowDefinition } from './workflow/definition.ts'
 import type { RunRecorder } from './workflow/recorder.ts'
 import { emptyReport, type RunOutcome } from './workflow/report.ts'
 import type { ToolDefinition } from './workflow/tool.ts'
+import { entryFile, threadOptions } from './threads.ts'
 import { TurnoverMap } from './turnover-map.ts'
 
 /** What runners need of the runtime around them. */
@@ -173,12 +174,9 @@ export class Runners {
     const { plan, boot, log, supervisor, feed } = this.#input
     const calls = new MessageChannel()
     const hot = new MessageChannel()
-    // A thread inherits the flags of its process, V8's among them, which it would refuse if they were given here. But
-    // `--input-type` is for a program given as text, and a thread that inherits it does not start.
-    const isText = process.execArgv.some((argument) => argument.startsWith('--input-type'))
     const worker = new Worker(workerUrl, {
       name: `orla-runner-${index}`,
-      ...(isText && { execArgv: [] }),
+      ...threadOptions(workerUrl, boot.module),
       workerData: { calls: calls.port2, hot: hot.port2 },
       transferList: [calls.port2, hot.port2],
       ...(plan.heapMb !== undefined && { resourceLimits: { maxOldGenerationSizeMb: plan.heapMb } }),
@@ -446,5 +444,4 @@ function shortOf(message: ToRunner): ToRunner | PackedGrant {
   return packGrant(message.to, message.message) ?? message
 }
 
-const extension = import.meta.url.endsWith('.ts') ? '.ts' : '.js'
-const workerUrl = new URL(`./runtime-runner-worker${extension}`, import.meta.url)
+const workerUrl = entryFile(import.meta.url, 'runtime-runner-worker')

@@ -10,6 +10,7 @@
 import { Worker } from 'node:worker_threads'
 import type { Clock } from '../clock.ts'
 import { BackendError, errorFromFacts, messageOf } from '../errors.ts'
+import { entryFile, threadOptions } from '../threads.ts'
 import type { PortablePlan } from './engine-plan.ts'
 import type { EngineCommand, EngineNotice } from './engine-protocol.ts'
 
@@ -26,8 +27,7 @@ interface Waiting {
   reject: (error: unknown) => void
 }
 
-const extension = import.meta.url.endsWith('.ts') ? '.ts' : '.js'
-const engineWorkerUrl = new URL(`./engine-worker${extension}`, import.meta.url)
+const engineWorkerUrl = entryFile(import.meta.url, 'engine-worker')
 
 const byClock = new WeakMap<Clock, EmbeddedEngines>()
 
@@ -96,9 +96,7 @@ export class EmbeddedEngines {
   }
 
   #startThread(): Worker {
-    // `--input-type` is for a program given as text, and a thread that inherits it does not start.
-    const execArgv = process.execArgv.filter((argument) => !argument.startsWith('--input-type'))
-    const worker = new Worker(this.#workerUrl, { name: 'orla-engines', execArgv })
+    const worker = new Worker(this.#workerUrl, { name: 'orla-engines', ...threadOptions(this.#workerUrl) })
     worker.on('message', (notice: EngineNotice) => {
       const waiting = this.#waiting.get(notice.id)
       this.#waiting.delete(notice.id)

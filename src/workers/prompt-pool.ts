@@ -15,8 +15,8 @@ import { buildMessage, fillPrompt, type DraftMessage, type TemplateValues } from
 import type { CompiledPrompt } from '../prompts/template.ts'
 import type { ToolSpec } from '../schema/chat.ts'
 import type { Message } from '../schema/message.ts'
+import { entryFile } from '../threads.ts'
 import { createTaskRunner } from './task-runner.ts'
-import { workerUrl } from './worker-url.ts'
 
 /**
  * Characters of new text from which work goes to a thread.
@@ -34,6 +34,7 @@ import { workerUrl } from './worker-url.ts'
 const thresholdCharsDefault = 16 * 1024
 const queueMaxDefault = 16_384
 const threadsMax = 64
+const promptWorkerUrl = entryFile(import.meta.url, 'prompt-worker')
 
 /** How prompts are built and measured. */
 export interface PromptPoolOptions {
@@ -115,7 +116,7 @@ export function createPromptPool(options: PromptPoolOptions): PromptPool {
   const { threads, thresholdChars, queueMax } = checkOptions(options)
   const meter = createPromptMeter(options.estimator)
   const estimator = options.mode === 'pool' ? loadableName(options.estimator) : undefined
-  const runner = createTaskRunner({ threads, queueMax, workerUrl: options.workerUrl ?? workerUrl('prompt-worker') })
+  const runner = createTaskRunner({ threads, queueMax, workerUrl: options.workerUrl ?? promptWorkerUrl })
   let inlineTasks = 0
   let pooledTasks = 0
   let closed = false

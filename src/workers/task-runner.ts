@@ -13,6 +13,7 @@
 
 import type { Piscina } from 'piscina'
 import { CancelledError, errorFromFacts, messageOf, OrlaError } from '../errors.ts'
+import { threadOptions } from '../threads.ts'
 import type { PromptResult, PromptTask, TaggedResult } from './protocol.ts'
 
 /** Threads that die under the same job, before the job is taken for the cause. */
@@ -70,6 +71,7 @@ export function createTaskRunner({ threads, queueMax, workerUrl }: TaskRunnerOpt
     const { Piscina: Pool } = await import('piscina')
     const made = new Pool({
       filename: workerUrl.href,
+      ...threadOptions(workerUrl),
       // A thread costs 30 ms to start and more to read its vocabulary: pools that shrink pay that again and again.
       minThreads: threads,
       maxThreads: threads,

@@ -4,7 +4,6 @@ import { loadEstimator, utf8BytesEstimator } from '../../src/prompts/estimator.t
 import { user, type Message } from '../../src/schema/message.ts'
 import { runPromptTask } from '../../src/workers/prompt-tasks.ts'
 import type { MeasureTask } from '../../src/workers/protocol.ts'
-import { workerUrl } from '../../src/workers/worker-url.ts'
 
 const count = (text: string): number => utf8BytesEstimator.count(text)
 
@@ -42,9 +41,5 @@ describe('prompt tasks', () => {
     const result = await runPromptTask(task)
     expect(result).toMatchObject({ ok: false, error: { code: 'ORLA_WORKER_TASK', retryable: false } })
     expect(structuredClone(result)).toEqual(result)
-  })
-
-  test('have an entry file beside this source', () => {
-    expect(workerUrl('prompt-worker').pathname).toMatch(/\/src\/workers\/prompt-worker\.ts$/)
   })
 })

@@ -4,11 +4,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { CancelledError, OrlaError } from '../../src/errors.ts'
+import { entryFile } from '../../src/threads.ts'
 import { createTaskRunner, type TaskRunner } from '../../src/workers/task-runner.ts'
 import type { CountTask } from '../../src/workers/protocol.ts'
-import { workerUrl } from '../../src/workers/worker-url.ts'
 import { fixture } from './support.ts'
 
+const promptWorker = entryFile(new URL('../../src/workers/task-runner.ts', import.meta.url).href, 'prompt-worker')
 const count = (...texts: string[]): CountTask => ({ type: 'prompt.count', estimator: 'utf8-bytes', texts })
 
 function runner(url: URL, options: { threads?: number; queueMax?: number } = {}): TaskRunner {
@@ -34,7 +35,7 @@ const codeOf = (job: Promise<unknown>): Promise<string> =>
 
 describe('task runner', () => {
   test('runs jobs in threads and returns their results in order', async () => {
-    const jobs = runner(workerUrl('prompt-worker'), { threads: 2 })
+    const jobs = runner(promptWorker, { threads: 2 })
     const results = await Promise.all(Array.from({ length: 20 }, (_, i) => jobs.run(count('x'.repeat(4 * i), 'ab'))))
     expect(results).toEqual(Array.from({ length: 20 }, (_, i) => [i, 1]))
     expect([jobs.queued, jobs.running]).toEqual([0, 0])
@@ -78,7 +79,7 @@ describe('task runner', () => {
   })
 
   test('passes on the reason of a signal that was aborted before', async () => {
-    const jobs = runner(workerUrl('prompt-worker'))
+    const jobs = runner(promptWorker)
     const reason = new CancelledError('deadline', 'too late')
     await expect(jobs.run(count('x'), AbortSignal.abort(reason))).rejects.toBe(reason)
   })
@@ -127,7 +128,7 @@ describe('task runner', () => {
   })
 
   test('hands on what a job itself failed with, by its code', async () => {
-    const jobs = runner(workerUrl('prompt-worker'))
+    const jobs = runner(promptWorker)
     const bad = { type: 'prompt.count', estimator: 'utf8-bytes', texts: [null] } as unknown as CountTask
     await expect(jobs.run(bad)).rejects.toMatchObject({ code: 'ORLA_WORKER_TASK' })
     expect(jobs.retried).toBe(0)
@@ -145,7 +146,7 @@ describe('task runner', () => {
   })
 
   test('closes while its threads are still being started', async () => {
-    const jobs = runner(workerUrl('prompt-worker'))
+    const jobs = runner(promptWorker)
     const outcome = codeOf(jobs.run(count('x')))
     await jobs.close()
     expect(await outcome).toBe('ORLA_CLOSED')

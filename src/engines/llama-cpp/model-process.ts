@@ -16,6 +16,7 @@ import { fileURLToPath } from 'node:url'
 import type { Clock, Timer } from '../../clock.ts'
 import { BackendError, type OrlaError } from '../../errors.ts'
 import type { Logger } from '../../log.ts'
+import { entryFile } from '../../threads.ts'
 import { closedError, type ErrorScope } from '../engine-error.ts'
 import type { FromModel, LoadedModel, LoadPlan, ToModel } from './protocol.ts'
 
@@ -26,8 +27,7 @@ const restartsMax = 1
 /** Characters of what the process last wrote to stderr that an error repeats. */
 const lastWordsMax = 600
 
-const extension = import.meta.url.endsWith('.ts') ? '.ts' : '.js'
-const workerUrl = new URL(`./llama-worker${extension}`, import.meta.url)
+const workerUrl = entryFile(import.meta.url, 'llama-worker')
 
 /** What a model's process is made of. */
 export interface ModelProcessOptions {
