@@ -23,6 +23,7 @@ import type { Clock } from '../src/clock.ts'
 import { OrlaError, RejectedError, type ErrorFacts } from '../src/errors.ts'
 import { limits } from '../src/limits.ts'
 import type { Logger } from '../src/log.ts'
+import type { Speed } from '../src/prediction/service-fit.ts'
 import type { EngineWord } from '../src/scheduling/adaptive-window.ts'
 import type { SchedulingPolicies, SchedulingPolicy } from '../src/scheduling/policy.ts'
 import type { AdaptiveWindowSettings } from '../src/schema/backend.ts'
@@ -265,7 +266,12 @@ export class BackendState implements ActorState<BackendMessage> {
 
   /** How fast its queue moves. */
   pace(nowMs: number): QueuePace {
-    return this.#meter.pace(nowMs, this.#waits + this.#held, this.#window.size)
+    return this.#meter.pace(nowMs, this.#queues, this.#parked + this.#held, this.#window.size)
+  }
+
+  /** How fast its engine was lately; undefined before its first answer. */
+  get speed(): Speed | undefined {
+    return this.#meter.speed
   }
 
   /** What waits and may be served elsewhere, the last to arrive first. O(n) for n that wait. */
@@ -378,7 +384,12 @@ export class BackendState implements ActorState<BackendMessage> {
 
   /** Requests that wait in the sub-queues, and for their tenants. */
   get #waits(): number {
-    return this.#queues.size + (this.#parking?.size ?? 0)
+    return this.#queues.size + this.#parked
+  }
+
+  /** Requests of tenants that have as much as they may. */
+  get #parked(): number {
+    return this.#parking?.size ?? 0
   }
 
   /** Takes a request out that is not to be served. False if it does not wait here. */

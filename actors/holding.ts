@@ -85,7 +85,7 @@ export class Holding {
     this.#timer = undefined
   }
 
-  #ask({ requestId, runId, promptTokens, outputTokens, uncachedTokens: addedTokens }: RequestView): void {
+  #ask({ requestId, runId, promptTokens, askedTokens: outputTokens, uncachedTokens: addedTokens }: RequestView): void {
     this.#tell({
       type: 'memory.admit',
       backend: this.#input.backend,

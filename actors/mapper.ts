@@ -247,7 +247,7 @@ export class MapperState implements ActorState<MapperMessage> {
       input,
       results,
       requirements,
-      outputTokens: this.#input.history.outputTokens(stageClass, requirements.maxTokens ?? limits.outputTokensGuess),
+      outputTokens: this.#input.history.outputTokens(stageClass, requirements.maxTokens),
       backends: question.views,
     }
   }

@@ -130,6 +130,7 @@ export class SideCalls {
           promptTokens,
           uncachedTokens: promptTokens,
           outputTokens,
+          askedTokens: outputTokens,
           serviceMs: 0,
           remainingMs: 0,
           runStartedAtMs: queuedAtMs,

@@ -123,14 +123,12 @@ export class StageTurn {
 
   /** Chooses among replicas, where there are any. Returns why, where something speaks for one. */
   #place(): string | undefined {
-    const { seat, host, definition, scriptedTokens } = this.#stage
+    const { seat, host } = this.#stage
     if (!seat.isReplicated) return undefined
     const { chain, tokens } = this.#measure
     if (this.number === 1) return seat.choose(chain)
-    const { correction, history } = host.services
-    const asked = definition.params.maxTokens ?? limits.outputTokensGuess
-    const outputTokens = scriptedTokens ?? history.outputTokens(definition.stageClass, asked)
-    return seat.reconsider(chain, correction.correct(seat.backend, seat.model, tokens), outputTokens)
+    const promptTokens = host.services.correction.correct(seat.backend, seat.model, tokens)
+    return seat.reconsider(chain, promptTokens, this.#outputTokens())
   }
 
   /** It has a slot. */
@@ -209,7 +207,7 @@ export class StageTurn {
     const promptTokens = correction.correct(seat.backend, seat.model, tokens)
     const knownTokens = correction.correct(seat.backend, seat.model, seat.knownTokens(chain))
     const addedTokens = Math.max(0, promptTokens - knownTokens)
-    const outputTokens = scriptedTokens ?? definition.params.maxTokens ?? limits.outputTokensGuess
+    const outputTokens = this.#outputTokens()
     const outputTokensMax = scriptedTokens ?? definition.params.maxTokens ?? limits.budgetOutputTokens
     const short = this.#setAside(promptTokens, outputTokensMax)
     if (short !== undefined) return this.#stage.fail(short)
@@ -250,6 +248,7 @@ export class StageTurn {
         promptTokens,
         uncachedTokens: addedTokens,
         outputTokens,
+        askedTokens: scriptedTokens ?? definition.params.maxTokens ?? limits.outputTokensGuess,
         serviceMs,
         remainingMs,
         runStartedAtMs: host.startedAtMs,
@@ -263,12 +262,17 @@ export class StageTurn {
     post({ actor: 'backend', name: seat.backend }, message)
   }
 
+  /** Tokens that the answer is expected to have. Who plays a workload knows better, but whoever decides must not. */
+  #outputTokens(): number {
+    const { definition, host } = this.#stage
+    return host.services.history.outputTokens(definition.stageClass, definition.params.maxTokens)
+  }
+
   /** What history says of this turn, and of what its run needs from here on. */
-  #forecast(uncachedTokens: number, askedTokens: number): { serviceMs: number; remainingMs: number } {
+  #forecast(uncachedTokens: number, outputTokens: number): { serviceMs: number; remainingMs: number } {
     const { definition, host, servedMs } = this.#stage
     const { history } = host.services
     const { stageClass } = definition
-    const outputTokens = history.outputTokens(stageClass, askedTokens)
     const serviceMs = history.turnServiceMs(stageClass, uncachedTokens, outputTokens)
     const stageMs = Math.max(serviceMs, history.stageServiceLeftMs(stageClass, servedMs) ?? 0)
     return { serviceMs, remainingMs: stageMs + host.remainingAfterMs(definition) }

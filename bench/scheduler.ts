@@ -116,6 +116,7 @@ function makeViews(count: number, subQueues: number): RequestView[] {
       promptTokens: 50 + random(8_000),
       uncachedTokens: 50 + random(2_000),
       outputTokens: 20 + random(400),
+      askedTokens: 420,
       serviceMs: 0,
       remainingMs: 0,
       runStartedAtMs: i,

@@ -20,6 +20,7 @@ import { OptionsError, OrlaError } from './errors.ts'
 import { limits } from './limits.ts'
 import type { Logger } from './log.ts'
 import type { BackendView } from './mapping/mapper.ts'
+import { placesOf, type Place } from './mapping/place.ts'
 import { checkRuntimeOptions, type SchedulingOptions } from './runtime-api.ts'
 import { DriverLease } from './runtime-driver-lease.ts'
 import type { BackendGlimpse } from './runtime-runner-protocol.ts'
@@ -327,6 +328,8 @@ export class Backends {
     // Written out: spread, it takes three times as long, and there is one for each backend whenever a stage is mapped.
     const view: BackendView = { name, model, inFlight, waiting, windowRequests, health, capabilities, pace }
     if (quality !== undefined) view.quality = quality
+    const { speed } = state
+    if (speed !== undefined) view.speed = speed
     const prices = this.#pricesAt(name, backend)
     if (prices !== undefined) view.prices = prices
     return view
@@ -354,30 +357,33 @@ export class Backends {
     return view
   }
 
-  /** Health and pace of a backend that is to stay; undefined if there is none. */
-  paceOf(name: string): Required<Pick<BackendView, 'health' | 'pace'>> | undefined {
-    if (!this.has(name)) return undefined
-    const { state } = this.get(name).actor
-    return { health: state.health, pace: state.pace(this.#input.clock.nowMs()) }
+  /** Replicas as they stand; those that are to go are left out. */
+  places(names: readonly string[]): Place[] {
+    const nowMs = this.#input.clock.nowMs()
+    const facts = names.flatMap((name) => {
+      if (!this.has(name)) return []
+      const { state } = this.get(name).actor
+      const { health, speed } = state
+      return [{ name, health, pace: state.pace(nowMs), ...(speed !== undefined && { speed }) }]
+    })
+    return placesOf(facts, nowMs)
   }
 
   /** Queues as rerouting sees them. */
   queues(): Queue[] {
     const nowMs = this.#input.clock.nowMs()
-    return [...this.#backends].map(
-      ([
-        name,
-        {
-          actor: { state },
-        },
-      ]) => ({
+    return Array.from(this.#backends, ([name, { actor }]) => {
+      const { state } = actor
+      const msPerPromptToken = state.speed?.msPerPromptToken
+      return {
         name,
         serves: this.canServe(name),
         ...state.load(),
         pace: state.pace(nowMs),
         movable: state.movable(),
-      }),
-    )
+        ...(msPerPromptToken !== undefined && { msPerPromptToken }),
+      }
+    })
   }
 
   /** Backends as runner threads know them. */

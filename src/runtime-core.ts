@@ -263,8 +263,6 @@ export class OrlaRuntime implements Runtime {
       ledger: () => this.#memory.state.ledger,
       modelOf: (backend) => this.#backends.modelOf(backend),
       pricesOf: (backend) => this.#backends.pricesOf(backend),
-      views: () => this.#backends.views(),
-      paceOf: (backend) => this.#backends.paceOf(backend),
       infer: (...call) => this.#backends.chat(...call),
     })
     this.#mapper = new SupervisedActor<MapperState, MapperMessage>(managers, 'mapper', (broken) =>
@@ -272,7 +270,7 @@ export class OrlaRuntime implements Runtime {
         clock,
         random: clock.random('mapping'),
         stageOf: (definitionId, stage) => this.#definitions.stage(definitionId, stage),
-        backends: () => this.#mapping.views(),
+        backends: () => this.#backends.views(),
         poolOf: (name) => (isPool(name) ? pools[name] : undefined),
         history: this.#history,
         calls: this.#mapping.calls,
@@ -287,7 +285,7 @@ export class OrlaRuntime implements Runtime {
         clock,
         log,
         post,
-        queues: () => (options.reroute === false ? [] : this.#mapping.queues(this.#backends.queues())),
+        queues: () => (options.reroute === false ? [] : this.#backends.queues()),
         again: broken !== undefined,
       }),
     )
@@ -312,7 +310,7 @@ export class OrlaRuntime implements Runtime {
       pricesOf: (backend) => this.#backends.pricesOf(backend),
       peersOf: (backend) => options.failover?.[backend] ?? [],
       isPool,
-      placesNow: (names) => (options.reroute === false ? undefined : this.#mapping.places(names)),
+      placesNow: (names) => (options.reroute === false ? undefined : this.#backends.places(names)),
       warmHeads: new WarmHeads(),
       canServe: (backend) => this.#backends.canServe(backend),
       infer: (backend, request, context, sink, timeouts) =>
@@ -551,7 +549,6 @@ export class OrlaRuntime implements Runtime {
 
   replaceBackend(name: string, definition: BackendDefinition): Promise<void> {
     this.#refuseWithThreads('replaceBackend')
-    this.#mapping.replaced(name)
     return this.#backends.replace(name, definition)
   }
 
@@ -666,7 +663,6 @@ export class OrlaRuntime implements Runtime {
   #onTransition(transition: Transition, nowMs: number): void {
     this.#services.post(memoryAddress, { type: 'memory.transition', transition, nowMs })
     this.#accounting.heard(transition)
-    this.#mapping.heard(transition)
     this.#extensions.heard(transition)
   }
 

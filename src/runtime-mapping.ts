@@ -1,18 +1,14 @@
 // What mappers know of the runtime, and may do in it
 //
-// Owns: the speeds of backends, and side calls.
+// Owns: side calls.
 // Does not own: which mapper decides (mapper actor), backends, the KV ledger.
 
 import { SideCalls, type SideCallsInput } from '../actors/side-calls.ts'
-import type { BackendView, MappingPrompt } from './mapping/mapper.ts'
-import { placesOf, type Place } from './mapping/place.ts'
+import type { MappingPrompt } from './mapping/mapper.ts'
 import type { KvLedger } from './memory/ledger.ts'
-import { BackendSpeeds } from './prediction/backend-speed.ts'
 import { prefixMarks } from './prompts/chain.ts'
 import type { CompiledPrompt } from './prompts/template.ts'
-import type { Queue } from './scheduling/reroute.ts'
 import type { Message } from './schema/message.ts'
-import type { Transition } from './schema/transition.ts'
 import { checkPrompt } from './workflow/built-prompt.ts'
 import type { StageContext, StageDefinition } from './workflow/definition.ts'
 
@@ -20,62 +16,16 @@ interface MappingInput extends SideCallsInput {
   ledger(): KvLedger
   modelOf(backend: string): string
   render(prompt: CompiledPrompt, context: StageContext): readonly Message[] | Promise<readonly Message[]>
-  views(): BackendView[]
-  /** Health and pace of a backend; undefined if there is none. */
-  paceOf(backend: string): Required<Pick<BackendView, 'health' | 'pace'>> | undefined
 }
 
 /** Facts and calls for mappers. */
 export class RuntimeMapping {
   readonly calls: SideCalls
   readonly #input: MappingInput
-  readonly #speeds = new BackendSpeeds()
 
   constructor(input: MappingInput) {
     this.#input = input
     this.calls = new SideCalls(input)
-  }
-
-  /** Backends as mappers see them. */
-  views(): BackendView[] {
-    const views = this.#input.views()
-    for (const view of views) {
-      const speed = this.#speeds.of(view.name)
-      if (speed !== undefined) view.speed = speed
-    }
-    return views
-  }
-
-  /** Replicas as they stand. */
-  places(backends: readonly string[]): Place[] {
-    const facts = backends.flatMap((name) => {
-      const found = this.#input.paceOf(name)
-      const speed = this.#speeds.of(name)
-      return found === undefined ? [] : [{ name, ...found, ...(speed !== undefined && { speed }) }]
-    })
-    return placesOf(facts, this.#input.clock.nowMs())
-  }
-
-  /** Queues with what a token of a prompt takes at each engine. */
-  queues(queues: Queue[]): Queue[] {
-    return queues.map((queue) => {
-      const speed = this.#speeds.of(queue.name)
-      return speed === undefined ? queue : { ...queue, msPerPromptToken: speed.msPerPromptToken }
-    })
-  }
-
-  /** Learns from what runs do. */
-  heard(transition: Transition): void {
-    if (transition.type !== 'stage.released' || transition.outcome !== 'ok') return
-    const { backend, usage, durationMs } = transition
-    const { promptTokens, cachedTokens = 0, completionTokens } = usage
-    if (promptTokens === undefined || completionTokens === undefined) return
-    this.#speeds.answered(backend, promptTokens - cachedTokens, completionTokens, durationMs)
-  }
-
-  /** A backend has another engine, or is gone. */
-  replaced(backend: string): void {
-    this.#speeds.forget(backend)
   }
 
   /** The first prompt of a stage. */

@@ -138,8 +138,9 @@ export class Packer {
   }
 
   #request(backend: string, message: BackendRequest): Packed | undefined {
-    const { request, replyTo, retry } = message
-    if (fieldsOf(message) !== (retry === undefined ? 3 : 4) || fieldsOf(request) !== 14) return undefined
+    const { request, replyTo, retry, outputTokensMax } = message
+    if (outputTokensMax === undefined || fieldsOf(message) !== (retry === undefined ? 4 : 5)) return undefined
+    if (fieldsOf(request) !== 15) return undefined
     if (replyTo.actor !== 'stage' || replyTo.runId !== request.runId) return undefined
     return [
       kinds.request,
@@ -147,6 +148,7 @@ export class Packer {
       request.runId,
       this.#name(replyTo.stage),
       retry ?? null,
+      outputTokensMax,
       request.requestId,
       this.#name(request.stageClass),
       this.#name(request.tenant),
@@ -155,6 +157,7 @@ export class Packer {
       request.promptTokens,
       request.uncachedTokens,
       request.outputTokens,
+      request.askedTokens,
       request.serviceMs,
       request.remainingMs,
       request.runStartedAtMs,

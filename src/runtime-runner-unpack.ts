@@ -231,6 +231,7 @@ export class Unpacker {
     const message: BackendRequest = {
       type: 'backend.request',
       replyTo: { actor: 'stage', runId, stage },
+      outputTokensMax: this.#next(),
       request: {
         requestId: this.#next(),
         runId,
@@ -241,6 +242,7 @@ export class Unpacker {
         promptTokens: this.#next(),
         uncachedTokens: this.#next(),
         outputTokens: this.#next(),
+        askedTokens: this.#next(),
         serviceMs: this.#next(),
         remainingMs: this.#next(),
         runStartedAtMs: this.#next(),

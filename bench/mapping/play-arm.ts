@@ -75,8 +75,8 @@ const byBit = (): Mapper<RunPlayer> => oneBit<RunPlayer>({ ...router, light: 'li
 /** What is complex has to be done again at the 8B when the 4B does it. */
 const aware = (): Mapper<RunPlayer> =>
   loadAware<RunPlayer>({
-    // A batch of issues: an hour is worth little.
-    secondUsd: 0.0001,
+    // A batch of issues: an hour is worth seven cents.
+    secondUsd: 0.00002,
     hardness: modelBit<RunPlayer>(router),
     risk: ({ name }, hardness) => (name === 'light' ? hardness : 0),
   })

@@ -82,11 +82,12 @@ export class StageHistory {
   /**
    * Tokens that the next answer will have.
    *
-   * @param asked - tokens that it may have at most, or is to have; what counts without history, and never exceeded
+   * @param maxTokens - that it may have at most; what counts without history. Without either, a usual number
    */
-  outputTokens(stageClass: string, asked: number): number {
+  outputTokens(stageClass: string, maxTokens: number | undefined): number {
     const book = this.#books.get(stageClass)
-    return book === undefined || book.output.count < historyMin ? asked : Math.min(asked, book.output.mean!)
+    if (book === undefined || book.output.count < historyMin) return maxTokens ?? limits.outputTokensGuess
+    return Math.min(maxTokens ?? Infinity, book.output.mean!)
   }
 
   /** Service of the next turn, ms: what tokens of the class took, not too far from the mean; without history a guess. */

@@ -20,8 +20,10 @@ export interface RequestView {
   promptTokens: number
   /** Tokens of the prompt that are not believed to be in the backend's KV cache, estimated. */
   uncachedTokens: number
-  /** Tokens of the answer, predicted. */
+  /** Tokens of the answer, predicted: what answers of its stage class had, at most what the stage asks for. */
   outputTokens: number
+  /** Tokens of the answer that the stage asks for, or a usual number: what a KV window sets aside. */
+  askedTokens: number
   /** Time at the engine that the turn will take, predicted, ms. 0 unless some policy of the runtime says `forecast`. */
   serviceMs: number
   /** The same for what its run still needs on its longest way, this turn included, ms. */

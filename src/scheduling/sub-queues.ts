@@ -9,6 +9,7 @@
 //   S3. A withdrawn request is gone when `withdraw` returns; no policy sees it again.
 //   S4. No sub-queue is empty: memory is bounded by what waits, not by the classes ever seen.
 //   S5. A bad policy costs the order, never a request: its choice is made first come, first served.
+//   S6. `uncachedTokens` and `outputTokens` are the sums over what waits.
 // Policies are asked and told while the queue is at work; they must not call it.
 // Cost of enqueue, next and withdraw with n waiting in c classes: O(log n) with keyed policies. `next` and `peek` cost
 // O(c) with a pick policy at level 1, and O(n) with one at level 2, which says what the head of each class is.
@@ -53,6 +54,8 @@ export class SubQueues {
   #stages: StageOrder
   #picksRequests: boolean
   #unwatch: () => void = () => {}
+  #uncachedTokens = 0
+  #outputTokens = 0
 
   /**
    * @param policies - the order at both levels; objects that keep accounts belong to one queue only
@@ -70,6 +73,16 @@ export class SubQueues {
   /** Requests waiting. */
   get size(): number {
     return this.#waiting.size
+  }
+
+  /** Tokens that are not believed to be cached, of all prompts that wait. */
+  get uncachedTokens(): number {
+    return this.#uncachedTokens
+  }
+
+  /** Tokens of all answers that are waited for, predicted. */
+  get outputTokens(): number {
+    return this.#outputTokens
   }
 
   /** The policies in force. */
@@ -91,6 +104,8 @@ export class SubQueues {
     subQueue ??= new SubQueue(view.stageClass, this.#policies.request, this.#guard)
     const waiting = subQueue.add(view)
     this.#waiting.set(view.requestId, waiting)
+    this.#uncachedTokens += view.uncachedTokens
+    this.#outputTokens += view.outputTokens
     if (isNew) {
       this.#subQueues.set(view.stageClass, subQueue)
       this.#stages.add(subQueue, waiting)
@@ -211,8 +226,10 @@ export class SubQueues {
   }
 
   #remove(waiting: Waiting): void {
-    const { subQueue } = waiting
+    const { subQueue, view } = waiting
     this.#waiting.delete(waiting.requestId)
+    this.#uncachedTokens -= view.uncachedTokens
+    this.#outputTokens -= view.outputTokens
     subQueue.remove(waiting)
     if (subQueue.size > 0) {
       this.#stages.update(subQueue, subQueue.standIn()!)

@@ -136,6 +136,7 @@ test.each([undefined, 1_000])(
                 promptTokens: step.cost,
                 uncachedTokens: step.cost,
                 outputTokens: 10,
+                askedTokens: 10,
                 serviceMs: 10,
                 remainingMs: 10,
                 runStartedAtMs: 0,

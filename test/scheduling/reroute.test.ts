@@ -118,10 +118,12 @@ describe('a plan of moves', () => {
 })
 
 describe('a meter', () => {
+  const nobody = { size: 0, uncachedTokens: 0, outputTokens: 0 }
+
   test('knows what turns take, and the wait behind what is there', () => {
     const meter = new ServiceMeter()
-    expect(meter.pace(0, 0, 1)).toEqual({ waitMs: 0 })
-    expect(meter.pace(0, 1, 1).waitMs).toBe(1_000)
+    expect(meter.pace(0, nobody, 0, 1)).toEqual({ waitMs: 0 })
+    expect(meter.pace(0, nobody, 1, 1).waitMs).toBe(1_000)
     for (let i = 0; i < 10; i++) {
       meter.granted(i * 1_000)
       meter.ended(i * 1_000, i * 1_000 + 500, {
@@ -132,22 +134,60 @@ describe('a meter', () => {
         durationMs: 500,
       })
     }
-    expect(meter.pace(10_000, 3, 2)).toEqual({
+    expect(meter.pace(10_000, nobody, 3, 2)).toEqual({
       waitMs: expect.closeTo(500, 6),
       turnMs: expect.closeTo(500, 6),
       answeredAtMs: 9_500,
     })
   })
 
+  test('counts what waits by its tokens: a hundred bits of a router are not a hundred answers', () => {
+    const meter = new ServiceMeter()
+    expect(meter.speed).toBeUndefined()
+    let nowMs = 0
+    const serve = (turns: number, outputTokens: number, msPerToken: number): void => {
+      for (let i = 0; i < turns; i++) {
+        const [uncachedTokens, durationMs] = [300, 30 + msPerToken * outputTokens]
+        meter.granted(nowMs)
+        meter.ended(nowMs, nowMs + durationMs, { promptTokens: 300, uncachedTokens, outputTokens, durationMs })
+        nowMs += durationMs
+      }
+    }
+    const bits = { size: 100, uncachedTokens: 30_000, outputTokens: 100 }
+    const answers = { size: 100, uncachedTokens: 30_000, outputTokens: 40_000 }
+    const waitsMs = (): number[] => [bits, answers].map((queued) => meter.pace(nowMs, queued, 0, 1).waitMs)
+    for (let i = 0; i < 20; i++) {
+      serve(1, 400, 20)
+      serve(4, 1, 20)
+    }
+    expect(waitsMs()).toEqual([expect.closeTo(5_000, -3), expect.closeTo(803_000, -5)])
+    // It slows down: ten turns say so, though fifty are remembered.
+    for (let i = 0; i < 3; i++) {
+      serve(1, 400, 200)
+      serve(4, 1, 200)
+    }
+    expect(waitsMs()[1]).toBeGreaterThan(5 * 803_000)
+    meter.forget()
+    expect([meter.speed, meter.pace(nowMs, answers, 0, 1).waitMs]).toEqual([undefined, 100_000])
+  })
+
+  test('learns nothing of tokens from an engine that does not count them', () => {
+    const meter = new ServiceMeter()
+    meter.granted(0)
+    meter.ended(0, 100, { promptTokens: 10, uncachedTokens: 10, outputTokens: 0, durationMs: 100 })
+    expect(meter.speed).toBeUndefined()
+    expect(meter.pace(100, { size: 9, uncachedTokens: 9e6, outputTokens: 9e6 }, 0, 1).waitMs).toBe(900)
+  })
+
   test('an engine that answers no more grows slower all the time', () => {
     const meter = new ServiceMeter()
     meter.granted(0)
-    expect(meter.pace(0, 0, 1).turnMs).toBeUndefined()
+    expect(meter.pace(0, nobody, 0, 1).turnMs).toBeUndefined()
     meter.ended(0, 100, { promptTokens: 0, uncachedTokens: 0, outputTokens: 0, durationMs: 100 })
     meter.granted(100)
-    expect([150, 200, 5_100].map((nowMs) => meter.pace(nowMs, 0, 1).turnMs)).toEqual([100, 100, 5_000])
+    expect([150, 200, 5_100].map((nowMs) => meter.pace(nowMs, nobody, 0, 1).turnMs)).toEqual([100, 100, 5_000])
     meter.ended(100, 6_000, undefined)
-    expect(meter.pace(6_000, 0, 1).turnMs).toBe(100)
+    expect(meter.pace(6_000, nobody, 0, 1).turnMs).toBe(100)
   })
 })
 

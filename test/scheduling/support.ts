@@ -17,6 +17,7 @@ export function requestView(fields: Partial<RequestView> & { arrivalOrder: numbe
     promptTokens: 100,
     uncachedTokens: 100,
     outputTokens: 10,
+    askedTokens: 10,
     serviceMs: 0,
     remainingMs: 0,
     runStartedAtMs: 0,

@@ -1,8 +1,13 @@
 import fc from 'fast-check'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
+import { BackendState } from '../../actors/backend.ts'
+import { workflow } from '../../src/index.ts'
 import { Packer } from '../../src/runtime-runner-pack.ts'
 import type { FromRunner } from '../../src/runtime-runner-protocol.ts'
 import { Unpacker } from '../../src/runtime-runner-unpack.ts'
+import type { RequestView } from '../../src/scheduling/request-view.ts'
+import { scripted } from '../support/scripted-backend.ts'
+import { testRuntime } from '../support/runtime.ts'
 import { granted, packGrant } from '../../src/runtime-runner-wire.ts'
 import {
   addTurns,
@@ -117,6 +122,7 @@ const request = fc.record({
   promptTokens: fc.nat(),
   uncachedTokens: fc.nat(),
   outputTokens: fc.nat(),
+  askedTokens: fc.nat(),
   serviceMs: amount,
   remainingMs: amount,
   runStartedAtMs: amount,
@@ -133,6 +139,7 @@ const post = fc.oneof(
       stage: name,
     }),
     retry: maybe(fc.boolean()),
+    outputTokensMax: maybe(fc.nat()),
     among: maybe(fc.array(text, { maxLength: 2 })),
   }),
   fc.record({
@@ -161,6 +168,31 @@ const message = fc.oneof(
 ) as unknown as fc.Arbitrary<FromRunner>
 
 describe('the short form of what a runner says', () => {
+  test('is what all messages and transitions of a run with explicit mapping have, but for its start and end', async () => {
+    const packer = new Packer()
+    const long: string[] = []
+    const heard = (said: FromRunner, type: string): void => {
+      if (!Array.isArray(packer.pack(said))) long.push(type)
+    }
+    const handle = vi.spyOn(BackendState.prototype, 'handle')
+    onTestFinished(() => handle.mockRestore())
+    const runtime = await testRuntime({ main: scripted((call) => call.answer({ content: 'x' })) })
+    const usual = workflow('usual')
+      .stage('a', { backend: 'main', prompt: () => 'a' })
+      .stage('b', { backend: 'main', after: ['a'], prompt: () => 'b' })
+    await runtime.until(runtime.start(usual, undefined).outcome)
+    for (const each of runtime.transitions()) heard({ type: 'transition', transition: each }, each.type)
+    for (const [said] of handle.mock.calls) {
+      // What the backend wrote on it is not sent.
+      if (said.type === 'backend.request') {
+        const { arrivalMs: _at, arrivalOrder: _order, ...request } = said.request as RequestView
+        heard({ type: 'post', to: { actor: 'backend', name: 'main' }, message: { ...said, request } }, said.type)
+      } else heard({ type: 'post', to: { actor: 'backend', name: 'main' }, message: said }, said.type)
+    }
+    expect(handle.mock.calls.map(([{ type }]) => type)).toContain('backend.request')
+    expect(long).toEqual(['run.started', 'run.completed'])
+  })
+
   test('gives back every message as it was, whatever is sent in which order', () => {
     fc.assert(
       fc.property(fc.array(message, { maxLength: 30 }), (sent) => {
