@@ -41,7 +41,8 @@ function change(line: Line, base: Line, figure: (outcome: ArmOutcome) => number)
 }
 
 function percent(value: number): string {
-  return `${value > 0 ? '+' : ''}${value.toFixed(1)} %`
+  const shown = value.toFixed(1)
+  return `${Number(shown) === 0 ? '0.0' : value > 0 ? `+${shown}` : shown} %`
 }
 
 function rowOf(line: Line, base: Line): Row {
