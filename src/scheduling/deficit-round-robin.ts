@@ -26,8 +26,10 @@ export interface DeficitOptions {
   patienceMs?: number
 }
 
-/** Some turns of an agent, so that they find what the one before left in the cache. */
-/** With 4,096 a calm tenant's p99 beside one that floods is 1.63 times that alone; with 2,048 or 1,024 it is 1.33. */
+/**
+ * Some turns of an agent, so that they find what the one before left in the cache. With 4,096 a calm tenant's p99 beside
+ * one that floods is 1.63 times what it is alone; with 2,048 or 1,024 it is 1.33 (setting of the test).
+ */
 const quantumTokensDefault = 2_048
 /** As long as untouched prefixes stay under load: what waits longer has lost its own. */
 const patienceMsDefault = 10_000
