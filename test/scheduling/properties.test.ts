@@ -46,6 +46,8 @@ const anyView = fc.record({
   stagePriority: fc.integer({ min: 0, max: 3 }),
   requestPriority: fc.integer({ min: 0, max: 3 }),
   promptTokens: fc.integer({ min: 1, max: 12 }),
+  uncachedTokens: fc.nat(12),
+  outputTokens: fc.nat(12),
   deadlineMs: fc.nat(200),
 })
 
@@ -94,6 +96,12 @@ function compare(policies: SchedulingPolicies, steps: readonly Step[]): void {
     expect(queue.peek(nowMs)).toBe(naive.peek(nowMs))
     const inOrder = naive.waiting.toSorted((a, b) => a.arrivalOrder - b.arrivalOrder)
     expect([...queue]).toEqual(inOrder)
+    const sum = (tokensOf: (view: RequestView) => number): number =>
+      inOrder.reduce((all, each) => all + tokensOf(each), 0)
+    expect([queue.uncachedTokens, queue.outputTokens]).toEqual([
+      sum(({ uncachedTokens }) => uncachedTokens),
+      sum(({ outputTokens }) => outputTokens),
+    ])
     const classes = Map.groupBy(inOrder, (view) => view.stageClass)
     expect(new Map(queue.classes().map((load) => [load.stageClass, load]))).toEqual(
       new Map(
